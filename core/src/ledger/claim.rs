@@ -1,0 +1,129 @@
+//! A claim: the atomic record that a payment is being or has been used, for which request, with which outcome.
+//!
+//! Two facts: where the money is, and whether the service was given. Every record that is not final has a deadline:
+//! a worker that died leaves it behind. Past the deadline, a claim whose money call has not been made is released;
+//! one whose money call was made is unknown. A claim taken over has a new generation, and only the holder of the current
+//! generation may change it: a late answer still concludes the claim it belongs to, and never another's.
+
+/// What the payment burns on its rail, hashed: SHA-256 over decoded values, never over wire text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimId(pub [u8; 32]);
+
+/// Hash of the request a claim belongs to: method, origin, path and query (and body digest where known).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding(pub [u8; 16]);
+
+/// Where the money is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Money {
+    /// No money call was made.
+    None,
+    /// A money call was or is about to be made, and has no outcome yet.
+    Settling,
+    /// Paid.
+    Settled,
+    /// The rail refused: nothing was paid and, with this payment, nothing will be.
+    Failed,
+    /// The money call's outcome is not known. Never retried as if nothing happened.
+    Unknown,
+}
+
+/// Whether the service was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The upstream has not seen the request.
+    Waiting,
+    /// The upstream has, or may have, seen the request.
+    Forwarded,
+    /// The response was released to the client.
+    Delivered,
+    /// The upstream failed.
+    Failed,
+}
+
+/// What is known about a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Where the money is.
+    pub money: Money,
+    /// Whether the service was given.
+    pub service: Service,
+    /// The request it belongs to.
+    pub binding: Binding,
+    /// Raised whenever the claim changes hands.
+    pub generation: u32,
+    /// Unix seconds after which a claim that is not final is concluded for its absent worker.
+    pub deadline: u64,
+    /// Unix seconds after which the payment can no longer be used, so that the record may go.
+    pub expires: u64,
+    /// The transaction that settled it; empty if there is none.
+    pub transaction: String,
+}
+
+/// A claim about to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewClaim {
+    /// The request it belongs to.
+    pub binding: Binding,
+    /// Unix seconds: how long the caller may take until its next change.
+    pub deadline: u64,
+    /// Unix seconds after which the payment can no longer be used.
+    pub expires: u64,
+}
+
+/// The right to change a claim: its id and the generation in which it is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which claim.
+    pub id: ClaimId,
+    /// The generation that is ours.
+    pub generation: u32,
+}
+
+/// The answer to an attempt to claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// The claim is ours.
+    Ours(Ticket),
+    /// The payment was seen before: this is its record.
+    Known(Claim),
+}
+
+/// A change to our claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    /// Where the money is now.
+    pub money: Money,
+    /// Whether the service was given.
+    pub service: Service,
+    /// Unix seconds: how long until the next change, if this one is not final.
+    pub deadline: u64,
+    /// The transaction that settled it; empty if there is none.
+    pub transaction: String,
+}
+
+impl Claim {
+    /// Whether nothing more will happen to this claim by itself.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self.money, Money::Settled | Money::Failed)
+    }
+
+    /// What the claim has become by `now`: `None` if it has lapsed and the payment may be claimed anew.
+    ///
+    /// This is the one place where a claim expires.
+    #[must_use]
+    pub fn at(mut self, now: u64) -> Option<Self> {
+        if now > self.expires && !matches!(self.money, Money::Settling | Money::Unknown) {
+            return None;
+        }
+        if now > self.deadline {
+            match self.money {
+                Money::None => return None,
+                Money::Settling => self.money = Money::Unknown,
+                Money::Settled | Money::Failed | Money::Unknown => {}
+            }
+        }
+        Some(self)
+    }
+}

@@ -1,0 +1,1 @@
+//! Proxy-wasm shell. (Being written.)

@@ -1,0 +1,2 @@
+//! Entry points. (Being written.)
+fn main() {}
