@@ -1,11 +1,147 @@
-//! Seller configuration. (Being written.)
+//! Seller configuration: what each route asks for, and how a request is read so that it finds its route.
+//!
+//! | question | where it is decided |
+//! |---|---|
+//! | what may be written in a policy | [`config`] (the types), [`read`] (structure), [`compile`] (meaning) |
+//! | what a request's one canonical form is | [`canonical`], [`path`], [`authority`] |
+//! | what a HEAD costs, which methods exist | [`method`] |
+//! | which route a request belongs to | [`routes`] |
+//! | how a mistake reads | [`mistake`] |
+//!
+//! A policy that loads has no contradictions left in it: what the gate does at a request cannot fail for a reason
+//! that was visible when it was loaded.
 
-/// Mistakes in a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<String>);
+pub mod authority;
+pub mod canonical;
+mod compile;
+pub mod config;
+mod facilitator;
+mod fold;
+pub mod method;
+pub mod mistake;
+pub mod path;
+mod pattern;
+mod read;
+pub mod routes;
+mod secret;
 
-impl std::fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("\n"))
+pub use canonical::{BadRequest, CanonicalRequest};
+pub use config::{DefaultAccess, Wallets};
+pub use facilitator::Facilitator;
+pub use mistake::{Mistake, Mistakes};
+pub use routes::Routed;
+pub use secret::Secret;
+
+use crate::host::Capabilities;
+use crate::http::Headers;
+use crate::rail::Offer;
+
+/// Bytes a policy may have.
+pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How deep a policy may be nested.
+pub const MAX_DEPTH: usize = 32;
+
+/// A seller's policy, compiled.
+#[derive(Debug)]
+pub struct Policy {
+    authorities: authority::Authorities,
+    case_sensitive: bool,
+    routes: Vec<Route>,
+    table: routes::Table,
+    facilitators: Vec<Facilitator>,
+    claims_ceiling: u32,
+    allowed_origins: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Policy {
+    /// Reads and compiles a policy.
+    ///
+    /// `env` looks up the variables that the policy names for secrets; `can` is what this host's configuration allows.
+    ///
+    /// # Errors
+    /// Every mistake found, each with the path of the field, what was found and what to write instead.
+    pub fn load(json: &[u8], env: &dyn Fn(&str) -> Option<String>, can: Capabilities) -> Result<Self, Mistakes> {
+        compile::compile(&read::read(json)?, env, can)
     }
+
+    /// Things that work but that an operator should know, one line each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Every route, in the order of the policy.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The one form in which a request is judged and forwarded.
+    ///
+    /// # Errors
+    /// [`BadRequest`] for a request that two readers could read as two different ones, or that is for another host.
+    pub fn canonical(&self, headers: &Headers) -> Result<CanonicalRequest, BadRequest> {
+        CanonicalRequest::read(headers, &self.authorities, !self.case_sensitive)
+    }
+
+    /// The route a request belongs to.
+    #[must_use]
+    pub fn route(&self, request: &CanonicalRequest) -> Routed<'_> {
+        self.table.find(&self.routes, request)
+    }
+
+    /// The facilitators, in the order of the policy; an [`Offer`] refers to them by index.
+    #[must_use]
+    pub fn facilitators(&self) -> &[Facilitator] {
+        &self.facilitators
+    }
+
+    /// The most claims the ledger may hold at once.
+    #[must_use]
+    pub fn claims_ceiling(&self) -> u32 {
+        self.claims_ceiling
+    }
+
+    /// Browser origins that may call, as serialised in `Origin`; `*` alone for all. Empty: no CORS headers of ours.
+    #[must_use]
+    pub fn allowed_origins(&self) -> &[String] {
+        &self.allowed_origins
+    }
+
+    /// Whether a browser page of `origin` (the value of the request's `Origin`) may call.
+    #[must_use]
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        origin != "null" && self.allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin)
+    }
+}
+
+/// A match, with what it asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Unique name, `[A-Za-z0-9_-]{1,64}`; what metrics and logs call it.
+    pub name: String,
+    /// What a request needs.
+    pub access: Access,
+    /// For the challenge's `resource.description`; empty if the policy gives none.
+    pub description: String,
+    /// For the challenge's `resource.mimeType`; empty if the policy gives none.
+    pub mime_type: String,
+    /// Whether an upstream status from 300 to 399 is a delivery.
+    pub redirects_are_success: bool,
+    /// Which payers are accepted.
+    pub wallets: Wallets,
+    /// Seconds the upstream may take to its response headers; bounds the deadline of a claim.
+    pub response_timeout_seconds: u64,
+}
+
+/// What a request on a route needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// Nothing.
+    Free,
+    /// It is refused whatever it shows.
+    Denied,
+    /// One of these offers paid. Never empty.
+    Priced(Vec<Offer>),
 }

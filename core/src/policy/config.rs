@@ -1,0 +1,300 @@
+//! The policy format: what an operator may write. `docs/policy.schema.json` is generated from these types.
+//!
+//! The format is closed: a member that is not listed here is a mistake.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// What a seller asks for, and where. Written as JSON, or as YAML inside the proxy's own configuration. In YAML, put
+/// addresses, amounts and prices in quotes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "farebox policy"))]
+pub struct Config {
+    /// Version of this format: 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
+    pub version: u64,
+    /// The origins that clients use, each a scheme and a host, like `https://api.example.com` or
+    /// `http://localhost:8080`. `*` as the first label stands for one label. Requests for any other host are refused
+    /// (421), and the URL in a challenge begins with one of these.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub origins: Vec<String>,
+    /// What happens to a request that no route matches.
+    pub default: DefaultAccess,
+    /// Whether `/Report` and `/report` are two paths. If not (the default), routes match without regard to the case of
+    /// ASCII letters.
+    #[serde(default)]
+    pub case_sensitive_paths: bool,
+    /// Who is paid, by CAIP-2 network: `eip155:8453: "0x…"`. An offer may name its own payee.
+    #[serde(default)]
+    pub payees: BTreeMap<String, String>,
+    /// Assets besides the built-in default assets of x402.
+    #[serde(default)]
+    pub assets: Vec<Asset>,
+    /// Services that verify and settle payments. Of those that cover an offer's network, the first is preferred.
+    #[serde(default)]
+    pub facilitators: Vec<Facilitator>,
+    /// What is matched, and what it asks for. The most specific match wins, whatever the order.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// The record of payments.
+    #[serde(default)]
+    pub ledger: Ledger,
+    /// Calls from browser pages of other origins.
+    #[serde(default)]
+    pub cors: Cors,
+}
+
+/// What happens to a request that no route matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum DefaultAccess {
+    /// It is refused (403).
+    Denied,
+    /// It is forwarded without payment.
+    Free,
+}
+
+/// A token that a price may be in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "asset"))]
+pub struct Asset {
+    /// CAIP-2 network, like `eip155:8453`.
+    pub network: String,
+    /// Contract or mint address, in quotes.
+    pub address: String,
+    /// Ticker by which an offer's `asset` may name it.
+    pub symbol: String,
+    /// EIP-712 domain name of the token; needed on `eip155` networks.
+    #[serde(default)]
+    pub name: String,
+    /// EIP-712 domain version of the token; needed on `eip155` networks.
+    #[serde(default)]
+    pub version: String,
+    /// Decimal places: 1 token is `10^decimals` atomic units.
+    #[cfg_attr(feature = "schema", schemars(range(max = 38)))]
+    pub decimals: u64,
+}
+
+/// A service that verifies and settles payments.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "facilitator"))]
+pub struct Facilitator {
+    /// Unique name: letters, digits, `_`, `-`.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$")))]
+    pub name: String,
+    /// Base URL: what stands before `/verify` and `/settle`.
+    pub url: String,
+    /// The proxy's name for the service (Envoy: cluster). Default: the URL's host, with its port if there is one.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Seconds to wait for `/verify` and `/supported`.
+    #[serde(default = "ten")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
+    pub verify_timeout_seconds: u64,
+    /// Seconds to wait for `/settle`. Keep it below what is left of the proxy's own route timeout.
+    #[serde(default = "sixty")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
+    pub settle_timeout_seconds: u64,
+    /// How we show who we are.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// CAIP-2 networks it covers; `eip155:*` for all of a namespace. Default: all.
+    #[serde(default)]
+    pub networks: Option<Vec<String>>,
+}
+
+/// How we show a facilitator who we are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "auth"))]
+pub struct Auth {
+    /// Environment variable whose value is sent as `Authorization: Bearer …`. Envoy passes on only the variables that
+    /// `vm_config.environment_variables.host_env_keys` lists.
+    pub bearer_env: String,
+}
+
+/// A match, with what it asks for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "route"))]
+pub struct Route {
+    /// Unique name in metrics and logs: letters, digits, `_`, `-`. Default: made from the path.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$")))]
+    pub name: Option<String>,
+    /// Hosts it is for, with the port if it is not the scheme's default; each must belong to an origin. Default: all.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub hosts: Option<Vec<String>>,
+    /// Path: `/report`, `/report/{id}` (one segment), or `/files/*` (everything below, and `/files` itself).
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^/")))]
+    pub path: String,
+    /// Methods, in upper case. `GET` includes `HEAD`. Default: all. A path that matches, but not with this method, is
+    /// 405.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub methods: Option<Vec<String>>,
+    /// What a request needs. `offers` imply `priced`.
+    #[serde(default)]
+    pub access: Option<Access>,
+    /// What the buyer gets, for the challenge.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 500)))]
+    pub description: String,
+    /// Media type of the response, for the challenge.
+    #[serde(default)]
+    pub mime_type: String,
+    /// When the money moves. Default: `after` where the proxy can hold response headers.
+    #[serde(default)]
+    pub settle: Option<Settle>,
+    /// Whether an upstream status from 300 to 399 is a delivery, to be paid for.
+    #[serde(default)]
+    pub redirects_are_success: bool,
+    /// Which payers are accepted.
+    #[serde(default)]
+    pub wallets: Wallets,
+    /// Seconds the upstream may take to its response headers.
+    #[serde(default = "three_hundred")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3600)))]
+    pub response_timeout_seconds: u64,
+    /// Ways to pay, one of which is enough.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub offers: Vec<Offer>,
+}
+
+/// What a request on a route needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Access {
+    /// A payment that answers one of the offers.
+    Priced,
+    /// Nothing.
+    Free,
+    /// It is refused (403), whatever it shows.
+    Denied,
+}
+
+/// When the money moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Settle {
+    /// After the upstream answered successfully, before the client gets the answer.
+    After,
+    /// Before the request reaches the upstream.
+    Before,
+}
+
+/// Which payers are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Wallets {
+    /// Key-held accounts and smart accounts. A signature that is not the payer's own key's is for the facilitator to
+    /// judge.
+    #[default]
+    Any,
+    /// Key-held accounts only: a signature that does not recover to the payer is refused here.
+    Eoa,
+}
+
+/// One way to pay for a route. It needs either `price`, or `amount` and `asset`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "offer"))]
+pub struct Offer {
+    /// `"$0.01"`: in the network's default asset, or in the `asset` named. `"0.01"`: in units of the `asset` named.
+    #[serde(default)]
+    pub price: Option<String>,
+    /// Exact number of atomic units, in quotes; needs `asset` as an address.
+    #[serde(default)]
+    pub amount: Option<String>,
+    /// CAIP-2 network, like `eip155:8453`.
+    pub network: String,
+    /// x402 scheme. One that is not `exact` with EIP-3009 is passed through to the facilitator, and must settle
+    /// `before`.
+    #[serde(default = "exact")]
+    pub scheme: String,
+    /// Ticker or address of the asset.
+    #[serde(default)]
+    pub asset: Option<String>,
+    /// Who is paid. Default: the network's entry in `payees`.
+    #[serde(default)]
+    pub pay_to: Option<String>,
+    /// Seconds a payment may be valid for.
+    #[serde(default = "three_hundred")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 10, max = 3600)))]
+    pub max_timeout_seconds: u64,
+    /// When the money moves. Default: as the route says.
+    #[serde(default)]
+    pub settle: Option<Settle>,
+    /// Further members of the requirement's `extra`.
+    #[serde(default)]
+    pub extra: Map<String, Value>,
+    /// Members of `extra` that are copied from the facilitator's `/supported`.
+    #[serde(default)]
+    pub from_supported: Option<Vec<String>>,
+}
+
+/// The record of payments.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "ledger"))]
+pub struct Ledger {
+    /// The most payments remembered at once. When they are all live, new ones are refused (503) rather than old ones
+    /// forgotten.
+    #[serde(default = "million")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1000, max = 10_000_000)))]
+    pub claims: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { claims: million() }
+    }
+}
+
+/// Calls from browser pages of other origins.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "cors"))]
+pub struct Cors {
+    /// Origins whose pages may call and pay, or `"*"` alone for all. Empty: the gate adds no CORS headers.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn sixty() -> u64 {
+    60
+}
+
+fn three_hundred() -> u64 {
+    300
+}
+
+fn million() -> u64 {
+    1_000_000
+}
+
+fn exact() -> String {
+    "exact".to_owned()
+}

@@ -1,0 +1,1 @@
+//! How a path of the policy is written.
