@@ -1,0 +1,72 @@
+//! The farebox rig: starts and stops the real processes that farebox is tested against, on free ports, and waits
+//! until they are ready. Nothing here is a mock, except that a [`Facilitator`] can be told to misbehave.
+//!
+//! ```text
+//!   Buyer ────────────▶ Envoy + wasm filter ──────────▶ Upstream
+//!   @x402/fetch         1.40, V8       │                ours: plain, slow, failing, streaming;
+//!   (buyer.mjs)                        │                records every request
+//!                        /verify, /settle
+//!                                      ▼
+//!                                 Facilitator ─────────▶ Chain
+//!                                 x402Facilitator +      Anvil as Base Sepolia,
+//!                                 exact EVM + viem       UsdToken.sol at USDC's address
+//!                                 (facilitator.mjs)
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`tools`] | installs Envoy, Anvil, the npm packages and the wasm target into `target/farebox-tools/`, once |
+//! | [`chain`] | Anvil with our EIP-3009 token; balances, transfers, used authorizations, time |
+//! | [`facilitator`] | the official facilitator over HTTP, with counts, calls and faults |
+//! | [`buyer`] | the official client, unmodified: pays, signs without sending |
+//! | [`upstream`] | our upstream |
+//! | [`envoy`] | Envoy: started, refused, validated; logs and statistics |
+//! | [`envoy_config`] | makes configurations for it |
+//! | [`wasm`] | builds the workspace's filters |
+//! | [`process`] | children that cannot outlive the rig, free ports, waiting until ready |
+//! | [`accounts`] | the public test accounts |
+//!
+//! Everything ends when its value is dropped, and when the program dies in whatever way.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use rig::envoy_config::{Config, Configuration, WasmFilter};
+//! use rig::{Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Tools, Upstream, accounts, envoy_config, wasm};
+//!
+//! let tools = Tools::ensure(&|step| eprintln!("{step}"))?;
+//! let chain = Chain::start(&tools).await?;
+//! let facilitator = Facilitator::start(&tools, &chain).await?;
+//! let upstream = Upstream::start()?;
+//! let filter = wasm::build(&tools, "farebox-filter", &[])?;
+//! let policy = Configuration::Text(r#"{"…": "…"}"#.to_owned());
+//! let config = Config::new(upstream.port())?
+//!     .cluster(envoy_config::FACILITATOR, facilitator.port())
+//!     .filter(WasmFilter::new("farebox", filter, policy));
+//! let envoy = Envoy::start(&tools, EnvoyConfig::new(config.to_text())).await?;
+//!
+//! let buyer = Buyer::start(&tools, accounts::BUYER).await?;
+//! let bought = buyer.get(format!("{}/plain", config.url())).await?;
+//! assert_eq!(bought.status, 200);
+//! assert_eq!(chain.transfers_to(accounts::PAYEE.address).await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod accounts;
+pub mod buyer;
+pub mod chain;
+pub mod envoy;
+pub mod envoy_config;
+pub mod facilitator;
+pub mod http;
+pub mod process;
+pub mod tools;
+pub mod upstream;
+pub mod wasm;
+
+pub use buyer::{Bought, Buyer, Purchase};
+pub use chain::Chain;
+pub use envoy::{Envoy, EnvoyConfig};
+pub use facilitator::{Facilitator, Fault, Operation};
+pub use tools::Tools;
+pub use upstream::Upstream;
