@@ -1,37 +1,168 @@
-//! One exchange, from request to receipt. (Being written.)
+//! One exchange, from request to receipt.
+//!
+//! [`Gate::serve`] is the whole story; each step has its module:
+//!
+//! | step | module |
+//! |---|---|
+//! | which credential, is it good, whose claim is it | `admit` |
+//! | a claim in our hands, and what happens when we are dropped | `hold` |
+//! | the money call, which outlives its exchange | `settle` |
+//! | what became of the service, the receipt | `conclude` |
+//! | refusals and challenges as HTTP | `refusal` |
+//! | header fields that are ours alone, in both directions | `owned` |
+//! | browsers | `cors` |
+//! | work between exchanges | `tend` |
 
-use crate::host::{Capabilities, Done, Exchange, Host};
-use crate::http::Reply;
-use crate::policy::Mistakes;
+mod admit;
+mod conclude;
+mod cors;
+mod hold;
+mod owned;
+mod refusal;
+mod settle;
+mod tend;
+#[cfg(test)]
+mod tests;
+
+use crate::host::{Capabilities, Done, Event, Exchange, Fact, Held, Host};
+use crate::http::Headers;
+use crate::policy::{Access, CanonicalRequest, DefaultAccess, Mistakes, Policy, Route, Routed};
+use crate::problem::{Code, Problem};
+use crate::rail::{Knowledge, Menu};
+use refusal::Refusal;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
-/// The seller side: one policy, ready to decide exchanges.
-pub struct Gate;
+/// The seller side: one policy, ready to decide exchanges. Each worker has its own.
+#[derive(Debug)]
+pub struct Gate {
+    policy: Policy,
+    known: RefCell<Knowledge>,
+    /// Menus by route name, made at first use, dropped when knowledge changes.
+    menus: RefCell<HashMap<String, Rc<Menu>>>,
+}
 
 impl Gate {
     /// Reads and compiles a policy.
     ///
+    /// `env` looks up the variables that the policy names for secrets; `can` is what this host's configuration allows.
+    ///
     /// # Errors
     /// Every mistake found, each with the path of the field, what was found and what is allowed.
-    pub fn load(_json: &[u8], _env: &dyn Fn(&str) -> Option<String>, _can: Capabilities) -> Result<Self, Mistakes> {
-        Ok(Self)
+    pub fn load(json: &[u8], env: &dyn Fn(&str) -> Option<String>, can: Capabilities) -> Result<Self, Mistakes> {
+        let policy = Policy::load(json, env, can)?;
+        let known = RefCell::new(vec![None; policy.facilitators().len()]);
+        Ok(Self { policy, known, menus: RefCell::default() })
     }
 
-    /// The most claims the ledger may hold at once.
+    /// The policy.
     #[must_use]
-    pub fn claims_ceiling(&self) -> u32 {
-        1_000_000
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Decides one exchange.
-    pub async fn serve<H: Host, E: Exchange>(self: Rc<Self>, _host: H, exchange: E) -> Done {
-        exchange.reply(Reply { status: 402, headers: Vec::new(), body: Vec::new(), details: "stub" })
-    }
-
-    /// Work that goes on as long as the gate lives, on every worker.
-    pub async fn tend<H: Host>(self: Rc<Self>, host: H) {
-        loop {
-            host.sleep(1000).await;
+    pub async fn serve<H: Host, E: Exchange>(self: Rc<Self>, host: H, exchange: E) -> Done {
+        let visit = match self.receive(exchange.headers()) {
+            Ok(visit) => visit,
+            Err((route, refusal)) => return self.refuse(&host, exchange, route, refusal),
+        };
+        if let Some(reply) = cors::preflight(&self.policy, exchange.headers()) {
+            decided(&host, &exchange_notes(&exchange), visit.name(), "preflight");
+            return exchange.reply(reply);
+        }
+        let admitted = match self.admit(&host, &visit, exchange.headers()).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refuse(&host, exchange, visit.name(), refusal),
+        };
+        let mut response_edits = cors::edits(&self.policy, exchange.headers());
+        let upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request);
+        let held = exchange.forward(upstream_edits).await;
+        owned::strip_from_response(held.headers(), &mut response_edits);
+        match admitted.conclude(&self, &host, &visit, &held).await {
+            Ok(outcome) => {
+                outcome.note(&held);
+                decided(&host, &held_notes(&held), visit.name(), outcome.decision);
+                response_edits.0.extend(outcome.edits.0);
+                let done = held.release(response_edits);
+                if let Some(hold) = outcome.hold {
+                    hold.delivered().await;
+                }
+                done
+            }
+            Err(refusal) => {
+                let decision = refusal.problem.code.wire();
+                decided(&host, &held_notes(&held), visit.name(), decision);
+                let mut reply = refusal.reply();
+                cors::extend(&mut reply, &response_edits);
+                held.reply(reply)
+            }
         }
     }
+
+    /// Reads the request in its one canonical form and finds its route.
+    fn receive(&self, headers: &Headers) -> Result<Visit<'_>, (&'static str, Refusal)> {
+        let request = self.policy.canonical(headers).map_err(|bad| (UNMATCHED, Refusal::from(Problem::from(bad))))?;
+        let refused = |code, detail: &str| Err((UNMATCHED, Refusal::from(Problem::new(code, detail))));
+        match self.policy.route(&request) {
+            Routed::Route(route) => Ok(Visit { request, route: Some(route) }),
+            Routed::Unmatched(DefaultAccess::Free) => Ok(Visit { request, route: None }),
+            Routed::Unmatched(DefaultAccess::Denied) => refused(Code::NoRoute, "no route of the policy matches"),
+            Routed::MethodNotAllowed { allow } => {
+                let mut refusal = Refusal::from(Problem::new(Code::MethodNotAllowed, format!("allowed here: {allow}")));
+                refusal.headers.push(("allow".to_owned(), allow.to_owned()));
+                Err((UNMATCHED, refusal))
+            }
+        }
+    }
+
+    /// What can be offered on `route` now.
+    fn menu(&self, route: &Route) -> Rc<Menu> {
+        let Access::Priced(offers) = &route.access else { return Rc::default() };
+        if let Some(menu) = self.menus.borrow().get(&route.name) {
+            return Rc::clone(menu);
+        }
+        let menu = Rc::new(Menu::of(offers, &self.known.borrow()));
+        self.menus.borrow_mut().insert(route.name.clone(), Rc::clone(&menu));
+        menu
+    }
+
+    fn refuse<H: Host, E: Exchange>(&self, host: &H, exchange: E, route: &str, refusal: Refusal) -> Done {
+        decided(host, &exchange_notes(&exchange), route, refusal.problem.code.wire());
+        let mut reply = refusal.reply();
+        cors::extend(&mut reply, &cors::edits(&self.policy, exchange.headers()));
+        exchange.reply(reply)
+    }
+}
+
+/// Route name of exchanges that belong to none.
+const UNMATCHED: &str = "unmatched";
+
+/// A request that has found its route.
+struct Visit<'a> {
+    request: CanonicalRequest,
+    /// `None`: no route matches, and the policy lets the rest through.
+    route: Option<&'a Route>,
+}
+
+impl Visit<'_> {
+    fn name(&self) -> &str {
+        self.route.map_or(UNMATCHED, |route| &route.name)
+    }
+}
+
+fn exchange_notes<E: Exchange>(exchange: &E) -> impl Fn(Fact, &str) {
+    |fact, value| exchange.note(fact, value)
+}
+
+fn held_notes<R: Held>(held: &R) -> impl Fn(Fact, &str) {
+    |fact, value| held.note(fact, value)
+}
+
+/// Counts a decision and leaves it for the access log.
+fn decided<H: Host>(host: &H, note: &impl Fn(Fact, &str), route: &str, decision: &'static str) {
+    note(Fact::Route, route);
+    note(Fact::Decision, decision);
+    host.event(&Event::Exchange { route, decision });
 }

@@ -50,12 +50,16 @@ pub struct Claim {
     pub service: Service,
     /// The request it belongs to.
     pub binding: Binding,
+    /// Hash of a secret of the payment's first presentation that never reaches a chain; zeros if it had none.
+    pub secret: [u8; 16],
     /// Raised whenever the claim changes hands.
     pub generation: u32,
     /// Unix seconds after which a claim that is not final is concluded for its absent worker.
     pub deadline: u64,
     /// Unix seconds after which the payment can no longer be used, so that the record may go.
     pub expires: u64,
+    /// How often a charged but undelivered request was forwarded again.
+    pub retries: u8,
     /// The transaction that settled it; empty if there is none.
     pub transaction: String,
 }
@@ -65,10 +69,16 @@ pub struct Claim {
 pub struct NewClaim {
     /// The request it belongs to.
     pub binding: Binding,
+    /// Hash of a secret of the payment's first presentation that never reaches a chain; zeros if it had none.
+    pub secret: [u8; 16],
     /// Unix seconds: how long the caller may take until its next change.
     pub deadline: u64,
     /// Unix seconds after which the payment can no longer be used.
     pub expires: u64,
+    /// The payment passed every check; `false` asks only for what is known about it.
+    pub checked: bool,
+    /// The request may reach the upstream a second time (a safe method).
+    pub repeatable: bool,
 }
 
 /// The right to change a claim: its id and the generation in which it is ours.
@@ -85,8 +95,12 @@ pub struct Ticket {
 pub enum Claimed {
     /// The claim is ours.
     Ours(Ticket),
+    /// The payment was charged for this very request and nothing was delivered: the claim is ours to serve it.
+    Again(Ticket, Claim),
     /// The payment was seen before: this is its record.
     Known(Claim),
+    /// The payment was never seen, and did not pass the checks.
+    Unseen,
 }
 
 /// A change to our claim.
@@ -98,25 +112,22 @@ pub struct Conclusion {
     pub service: Service,
     /// Unix seconds: how long until the next change, if this one is not final.
     pub deadline: u64,
-    /// The transaction that settled it; empty if there is none.
+    /// The transaction that settled it; empty leaves what is known.
     pub transaction: String,
 }
 
-impl Claim {
-    /// Whether nothing more will happen to this claim by itself.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        matches!(self.money, Money::Settled | Money::Failed)
-    }
+/// Seconds that a claim with an open outcome is kept after its payment can no longer be used.
+const UNKNOWN_KEPT: u64 = 24 * 3600;
 
+/// Times a charged but undelivered request is forwarded again.
+const MAX_RETRIES: u8 = 1;
+
+impl Claim {
     /// What the claim has become by `now`: `None` if it has lapsed and the payment may be claimed anew.
     ///
     /// This is the one place where a claim expires.
     #[must_use]
     pub fn at(mut self, now: u64) -> Option<Self> {
-        if now > self.expires && !matches!(self.money, Money::Settling | Money::Unknown) {
-            return None;
-        }
         if now > self.deadline {
             match self.money {
                 Money::None => return None,
@@ -124,6 +135,44 @@ impl Claim {
                 Money::Settled | Money::Failed | Money::Unknown => {}
             }
         }
-        Some(self)
+        let kept = match self.money {
+            Money::Settling | Money::Unknown => self.expires.saturating_add(UNKNOWN_KEPT),
+            Money::None | Money::Settled | Money::Failed => self.expires,
+        };
+        (now <= kept).then_some(self)
+    }
+
+    /// Whether `new`, a repeat of this payment, may have the delivery it was charged for.
+    ///
+    /// It must be the same request, show the secret of the first presentation (authorization and signature of a
+    /// settled payment are public), and nobody may be at work on it.
+    #[must_use]
+    pub fn owes(&self, new: &NewClaim, now: u64) -> bool {
+        let free = match self.service {
+            Service::Waiting => now > self.deadline,
+            Service::Forwarded => new.repeatable && now > self.deadline,
+            Service::Failed => new.repeatable,
+            Service::Delivered => false,
+        };
+        free && self.money == Money::Settled
+            && self.retries < MAX_RETRIES
+            && self.binding == new.binding
+            && self.secret == new.secret
+            && self.secret != [0; 16]
+    }
+
+    /// Whether `to` may follow: money only moves forward, and what is paid stays paid.
+    #[must_use]
+    pub fn may_become(&self, to: &Conclusion) -> bool {
+        use Money::{Failed, None, Settled, Settling, Unknown};
+        matches!(
+            (self.money, to.money),
+            (None, None | Settling)
+                // Back to `None` only if the call is known never to have left.
+                | (Settling, None | Settling | Settled | Failed | Unknown)
+                | (Unknown, Unknown | Settled | Failed)
+                | (Settled, Settled)
+                | (Failed, Failed)
+        )
     }
 }

@@ -59,15 +59,15 @@ pub trait Store: Clone + 'static {
 /// Periodic work that one worker does for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// Asking the facilitator with this index for what it supports.
-    Supported(u16),
+    /// Asking the facilitator whose address has this hash for what it supports.
+    Supported(u32),
 }
 
 /// What workers tell one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// What the facilitator with this index supports.
-    Supported(u16),
+    /// What the facilitator whose address has this hash supports.
+    Supported(u32),
 }
 
 /// Why a store operation did not happen.

@@ -41,20 +41,9 @@ pub struct Assets {
 }
 
 impl Assets {
-    /// Adds an asset of the policy.
-    ///
-    /// # Errors
-    /// The asset that has the same network and address or symbol.
-    pub fn add(&mut self, asset: Asset) -> Result<(), &Asset> {
-        // Two passes, because the borrow checker would keep `self` borrowed past the early return.
-        if self.by_address(&asset.network, &asset.address).is_none() && self.by_symbol(&asset.network, &asset.symbol).is_none() {
-            self.own.push(asset);
-            return Ok(());
-        }
-        match self.by_address(&asset.network, &asset.address).or_else(|| self.by_symbol(&asset.network, &asset.symbol)) {
-            Some(same) => Err(same),
-            None => Ok(()),
-        }
+    /// Adds an asset of the policy. It must differ from every known one of its network in address and ticker.
+    pub(crate) fn add(&mut self, asset: Asset) {
+        self.own.push(asset);
     }
 
     /// The asset of `network` that a price in dollars means: the first of the table, else the policy's first.

@@ -1,0 +1,93 @@
+//! What became of the service: settle or release, then the receipt.
+
+use super::admit::{Admitted, refused};
+use super::hold::Hold;
+use super::refusal::Refusal;
+use super::settle::{GRACE, settle};
+use super::{Gate, Visit, owned};
+use crate::host::{Fact, Held, Host};
+use crate::http::Edits;
+use crate::policy::Route;
+use crate::rail::{self, Paid};
+use std::rc::Rc;
+
+/// What is released to the client.
+pub(super) struct Outcome<H: Host> {
+    pub(super) decision: &'static str,
+    pub(super) edits: Edits,
+    paid: Option<Paid>,
+    /// The claim, to be marked delivered once the response has been let go.
+    pub(super) hold: Option<Hold<H>>,
+}
+
+impl<H: Host> Outcome<H> {
+    fn unpaid(decision: &'static str) -> Self {
+        Self { decision, edits: Edits::default(), paid: None, hold: None }
+    }
+
+    fn paid(decision: &'static str, paid: Paid, hold: Option<Hold<H>>) -> Self {
+        let mut edits = Edits::default();
+        edits.set(rail::RESPONSE_HEADER, paid.response.clone());
+        owned::keep_private(&mut edits);
+        Self { decision, edits, paid: Some(paid), hold }
+    }
+
+    /// Leaves who paid what for the access log.
+    pub(super) fn note<R: Held>(&self, held: &R) {
+        let Some(paid) = &self.paid else { return };
+        if let Some(payer) = &paid.payer {
+            held.note(Fact::Payer, payer);
+        }
+        if let Some(amount) = &paid.amount {
+            held.note(Fact::Amount, amount);
+        }
+        held.note(Fact::Transaction, &paid.transaction);
+    }
+}
+
+impl<H: Host> Admitted<H> {
+    /// Decides what the client gets, now that the upstream's response headers are here.
+    pub(super) async fn conclude<R: Held>(
+        self,
+        gate: &Rc<Gate>,
+        host: &H,
+        visit: &Visit<'_>,
+        held: &R,
+    ) -> Result<Outcome<H>, Refusal> {
+        let success = visit.route.is_none_or(|route| succeeded(held, route));
+        match self {
+            Self::Free => Ok(Outcome::unpaid("free")),
+            Self::Verified { hold, .. } if !success => {
+                hold.release().await;
+                Ok(Outcome::unpaid("upstream_failed"))
+            }
+            Self::Verified { hold, offer, payment } => match settle(gate, host, hold, &offer, &payment, GRACE).await {
+                Ok((hold, paid)) => Ok(Outcome::paid("paid", paid, Some(hold))),
+                Err(not_paid) => Err(match visit.route {
+                    Some(route) => refused(host, visit, route, &gate.menu(route), not_paid),
+                    None => super::settle::unknown().into(),
+                }),
+            },
+            Self::Paid { hold, paid, .. } if !success => {
+                hold.failed().await;
+                Ok(Outcome::paid("paid_undelivered", paid, None))
+            }
+            Self::Paid { hold, paid, again } => {
+                Ok(Outcome::paid(if again { "redelivered" } else { "paid" }, paid, Some(hold)))
+            }
+        }
+    }
+}
+
+/// Whether the upstream's response headers say that it did what was paid for.
+///
+/// A status of 400 or more, or none, is a failure; a redirect is one unless the route says otherwise; so is a gRPC
+/// response that ends with its headers and a status other than 0.
+fn succeeded<R: Held>(held: &R, route: &Route) -> bool {
+    let grpc_failed = held.headers().first("grpc-status").is_some_and(|status| status != b"0");
+    match held.status() {
+        100..=299 => !grpc_failed,
+        300..=399 => route.redirects_are_success && !grpc_failed,
+        _ => false,
+    }
+}

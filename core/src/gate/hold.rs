@@ -1,0 +1,109 @@
+//! A claim in our hands.
+
+use crate::host::{Event, Host, Level};
+use crate::ledger::{Conclusion, Money, Service, Store, StoreError, Ticket};
+
+/// Our right to a claim, and what we last said about it.
+///
+/// An exchange may be dropped at any await point. A hold that is dropped with it says so to the store, in a detached
+/// task: a claim without money is released, one that is paid and not delivered may be asked for again at once. While
+/// the money call is under way the claim belongs to the detached task that makes it, and a dropped hold is silent.
+pub(super) struct Hold<H: Host> {
+    host: H,
+    ticket: Option<Ticket>,
+    money: Money,
+    service: Service,
+}
+
+impl<H: Host> Hold<H> {
+    pub(super) fn new(host: &H, ticket: Ticket, money: Money, service: Service) -> Self {
+        Self { host: host.clone(), ticket: Some(ticket), money, service }
+    }
+
+    /// Gives the claim away, to the task that makes the money call.
+    pub(super) fn hand_over(mut self) -> Option<(Ticket, Service)> {
+        self.ticket.take().map(|ticket| (ticket, self.service))
+    }
+
+    /// The request is about to be forwarded, and its response may take until `deadline`.
+    ///
+    /// # Errors
+    /// If the claim is no longer ours: the request must not be forwarded.
+    pub(super) async fn forwarding(&mut self, deadline: u64) -> Result<(), StoreError> {
+        let Some(ticket) = &self.ticket else { return Err(StoreError::Lost) };
+        let to = Conclusion { money: self.money, service: Service::Forwarded, deadline, transaction: String::new() };
+        self.host.store().conclude(ticket, &to, self.host.now()).await?;
+        self.service = Service::Forwarded;
+        Ok(())
+    }
+
+    /// Forgets the claim: the payment may be used again. Only where no money moved.
+    pub(super) async fn release(mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            release(&self.host, &ticket).await;
+        }
+    }
+
+    /// The response is on its way to the client.
+    pub(super) async fn delivered(self) {
+        self.served(Service::Delivered).await;
+    }
+
+    /// The upstream failed after the money moved: the buyer is owed a delivery.
+    pub(super) async fn failed(self) {
+        self.served(Service::Failed).await;
+    }
+
+    async fn served(mut self, service: Service) {
+        if let Some(ticket) = self.ticket.take() {
+            conclude(&self.host, &ticket, self.money, service, self.host.now(), String::new()).await;
+        }
+    }
+}
+
+impl<H: Host> Drop for Hold<H> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let (host, money, service) = (self.host.clone(), self.money, self.service);
+        self.host.spawn(async move {
+            if money == Money::None {
+                release(&host, &ticket).await;
+            } else {
+                let past = host.now().saturating_sub(1);
+                conclude(&host, &ticket, money, service, past, String::new()).await;
+            }
+        });
+    }
+}
+
+/// Concludes a claim, and tells the operator if the store would not have it.
+pub(super) async fn conclude<H: Host>(
+    host: &H,
+    ticket: &Ticket,
+    money: Money,
+    service: Service,
+    deadline: u64,
+    transaction: String,
+) {
+    let to = Conclusion { money, service, deadline, transaction };
+    if let Err(error) = host.store().conclude(ticket, &to, host.now()).await {
+        let text = format!("claim {}: {money:?}/{service:?} not recorded: {error}", short(ticket));
+        host.event(&Event::Log { level: Level::Error, text: &text });
+    }
+}
+
+async fn release<H: Host>(host: &H, ticket: &Ticket) {
+    match host.store().release(ticket, host.now()).await {
+        Ok(()) => host.event(&Event::Claim { state: "released" }),
+        Err(StoreError::Lost) => {}
+        Err(error) => {
+            let text = format!("claim {}: not released: {error}", short(ticket));
+            host.event(&Event::Log { level: Level::Error, text: &text });
+        }
+    }
+}
+
+/// Enough of a claim's id to find it in logs; a claim's id is a hash and no secret.
+pub(super) fn short(ticket: &Ticket) -> String {
+    crate::crypto::hex::encode(ticket.id.0.first_chunk::<8>().map_or(&[], |id| id.as_slice()))
+}

@@ -1,0 +1,72 @@
+//! Header fields that are ours alone: what a client may not tell the upstream, and an upstream not the client.
+
+use super::Visit;
+use crate::http::{Edits, Headers};
+use crate::policy::CanonicalRequest;
+use crate::rail;
+
+/// Prefix of what the gate tells the upstream.
+const PREFIX: &[u8] = b"farebox-";
+/// Carries a capability token, in either direction.
+const TOKEN: &[u8] = b"capability-token";
+/// What only the gate says to a client.
+const ANSWERS: [&[u8]; 4] = [b"payment-required", b"payment-response", b"x-payment-response", b"call-receipt"];
+/// Make some upstreams read another method or path than the judged one.
+const OVERRIDES: [&[u8]; 5] =
+    [b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"];
+
+/// Changes to the request: the canonical path, no credential, no field that is ours to set.
+pub(super) fn towards_upstream(headers: &Headers, request: &CanonicalRequest) -> Edits {
+    let mut edits = Edits::default();
+    if request.path_rewritten() {
+        edits.set(":path", request.target());
+    }
+    strip(headers, &mut edits, |name| {
+        rail::is_credential(name) || is_ours(name) || OVERRIDES.iter().any(|other| name == *other)
+    });
+    edits
+}
+
+/// Changes to the response: nothing that only the gate says.
+pub(super) fn strip_from_response(headers: &Headers, edits: &mut Edits) {
+    strip(headers, edits, is_ours);
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(PREFIX) || name == TOKEN || ANSWERS.contains(&name)
+}
+
+/// Removes the fields whose name, in lower case and with `_` read as `-`, satisfies `unwanted`.
+fn strip(headers: &Headers, edits: &mut Edits, unwanted: impl Fn(&[u8]) -> bool) {
+    for (name, _) in headers.iter() {
+        // The longest name we own is shorter than this; longer ones can only match the prefix.
+        let mut folded = [0u8; 32];
+        let length = name.len().min(folded.len());
+        for (to, from) in folded.iter_mut().zip(name) {
+            *to = if *from == b'_' { b'-' } else { from.to_ascii_lowercase() };
+        }
+        if unwanted(folded.get(..length).unwrap_or_default())
+            && let Ok(name) = std::str::from_utf8(name)
+        {
+            edits.remove(name);
+        }
+    }
+}
+
+/// Changes to a paid response: it belongs to whoever paid, so no shared cache may keep it.
+pub(super) fn keep_private(edits: &mut Edits) {
+    edits.set("cache-control", "private, no-store");
+    edits.add("vary", "authorization, payment-signature");
+}
+
+/// The request a claim is bound to: method, origin, path and query.
+pub(super) fn binding(visit: &Visit<'_>) -> crate::ledger::Binding {
+    let method = visit.request.method().as_bytes();
+    let length = u64::try_from(method.len()).unwrap_or(u64::MAX).to_be_bytes();
+    let hash = crate::crypto::sha256(&[b"binding\0", &length, method, visit.request.url().as_bytes()]);
+    let mut binding = [0; 16];
+    for (to, from) in binding.iter_mut().zip(hash) {
+        *to = from;
+    }
+    crate::ledger::Binding(binding)
+}

@@ -1,0 +1,60 @@
+//! What a rail must do. A rail is how value moves; gate, ledger, receipt and token know only what stands here.
+
+mod facilitate;
+mod menu;
+mod paid;
+mod payment;
+pub mod x402;
+
+pub use facilitate::{learn, settle, verify};
+pub use menu::{Knowledge, Menu};
+pub use paid::{Paid, RESPONSE_HEADER, refused_response};
+pub use payment::{Payment, is_credential};
+pub use x402::check::Checked;
+pub use x402::facilitator::{Settlement, Verdict};
+pub use x402::supported::Supported;
+pub use x402::wire::Resource;
+
+/// One way to pay for a route, compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    /// Whether the money moves before or after the upstream answers.
+    pub settle: Settle,
+    /// Indices into [`Policy::facilitators`](crate::policy::Policy::facilitators) that cover this offer, preferred
+    /// one first. Never empty.
+    pub facilitators: Vec<u16>,
+    /// What the rail asks for.
+    pub terms: Terms,
+}
+
+/// When the money moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// After the upstream answered successfully, while its response headers are held.
+    After,
+    /// Before the request is forwarded.
+    Before,
+}
+
+/// What a rail asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Terms {
+    /// x402 on a CAIP-2 network.
+    X402(x402::offer::Terms),
+}
+
+impl Offer {
+    /// Atomic units this offer charges.
+    #[must_use]
+    pub fn amount(&self) -> u128 {
+        let Terms::X402(terms) = &self.terms;
+        terms.amount
+    }
+
+    /// CAIP-10 account for an address as the rail writes it.
+    #[must_use]
+    pub fn account(&self, address: &str) -> String {
+        let Terms::X402(terms) = &self.terms;
+        format!("{}:{address}", terms.network)
+    }
+}

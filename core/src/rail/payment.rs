@@ -1,0 +1,80 @@
+//! A payment as a request shows it, on whichever rail.
+
+use super::x402::{self, check::Checked};
+use super::{Offer, Terms};
+use crate::crypto::sha256;
+use crate::http::Headers;
+use crate::ledger::ClaimId;
+use crate::problem::{Code, Problem};
+
+/// A payment, read but not checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Payment {
+    /// x402 v2.
+    X402(x402::payment::Payment),
+}
+
+/// Request headers that carry a payment on some rail; at most one of them may come, once.
+const CREDENTIALS: [&str; 2] = [x402::payment::HEADER, "x-payment"];
+
+/// Whether a request header of this name carries a payment. The upstream never sees one.
+#[must_use]
+pub fn is_credential(name: &[u8]) -> bool {
+    CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential.as_bytes()))
+}
+
+impl Payment {
+    /// The request's payment, if it shows one.
+    ///
+    /// # Errors
+    /// [`Code::CredentialAmbiguous`] for more than one, [`Code::PaymentMalformed`] for one that cannot be read.
+    pub fn find(headers: &Headers) -> Result<Option<Self>, Problem> {
+        let mut shown = headers.iter().filter(|(name, _)| is_credential(name));
+        let Some((name, value)) = shown.next() else { return Ok(None) };
+        if shown.next().is_some() {
+            return Err(Problem::new(Code::CredentialAmbiguous, "a request may show one payment, once"));
+        }
+        if !name.eq_ignore_ascii_case(x402::payment::HEADER.as_bytes()) {
+            // A version 1 payment where only version 2 is offered: as if it were not there, so that the client learns
+            // what would be accepted.
+            return Ok(None);
+        }
+        x402::payment::Payment::read(value).map(|payment| Some(Self::X402(payment)))
+    }
+
+    /// The payment's identity: what its rail burns, never its wire text.
+    #[must_use]
+    pub fn claim_id(&self) -> ClaimId {
+        let Self::X402(payment) = self;
+        payment.claim_id()
+    }
+
+    /// Hash of the secret that this payment's presentation shows and no chain ever does; zeros if it shows none.
+    #[must_use]
+    pub fn secret(&self) -> [u8; 16] {
+        let Self::X402(payment) = self;
+        let Some(nonce) = payment.nonce.as_ref().filter(|nonce| nonce.len() >= 16) else { return [0; 16] };
+        let mut secret = [0; 16];
+        for (to, from) in secret.iter_mut().zip(sha256(&[b"secret\0", nonce.as_bytes()])) {
+            *to = from;
+        }
+        secret
+    }
+
+    /// Who pays, as the rail writes it, where the payment itself says so.
+    #[must_use]
+    pub fn payer(&self) -> Option<String> {
+        let Self::X402(payment) = self;
+        payment.payer()
+    }
+
+    /// Checks the payment against the offer it answers, without asking anybody. `only_keys` refuses payers that are
+    /// contracts.
+    ///
+    /// # Errors
+    /// What is wrong with it, if that can be told from here.
+    pub fn check(&self, offer: &Offer, only_keys: bool, now: u64) -> Result<Checked, Problem> {
+        let (Self::X402(payment), Terms::X402(terms)) = (self, &offer.terms);
+        x402::check::check(payment, terms, only_keys, now)
+    }
+}

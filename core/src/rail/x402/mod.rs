@@ -1,0 +1,20 @@
+//! The x402 rail family.
+//!
+//! | question | where it is decided |
+//! |---|---|
+//! | how a payment is read, and what it burns | [`payment`], [`eip3009`] |
+//! | which offer it answers, whether its terms fit | [`check`] |
+//! | what a facilitator's answer means | [`facilitator`], [`supported`] |
+//! | what challenge and settlement look like on the wire | [`wire`] |
+//! | what an offer may say | [`offer`], [`price`], [`assets`] |
+
+pub mod address;
+pub mod assets;
+pub mod check;
+pub mod eip3009;
+pub mod facilitator;
+pub mod offer;
+pub mod payment;
+pub mod price;
+pub mod supported;
+pub mod wire;

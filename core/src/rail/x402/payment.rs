@@ -1,0 +1,180 @@
+//! A payment as a v2 request shows it: `PAYMENT-SIGNATURE`, standard base64 over JSON.
+//!
+//! Source: x402 v2 HTTP transport; x402.md §§1.1, 1.3.
+
+use super::address;
+use super::eip3009::Authorization;
+use crate::crypto::{hex, sha256};
+use crate::json;
+use crate::ledger::ClaimId;
+use crate::problem::{Code, Problem};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+/// Name of the request header that carries a payment.
+pub const HEADER: &str = "payment-signature";
+
+/// Bytes of the header's value; the largest payments of official clients (batched, gas sponsored) stay below 6 KiB.
+const MAX_HEADER: usize = 16 * 1024;
+const MAX_DEPTH: usize = 16;
+
+/// A payment, read but not checked. Its copies of price, payee and resource are the client's word and decide nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payment {
+    /// The decoded JSON as the client wrote it; this is what the facilitator gets.
+    pub(in crate::rail) text: String,
+    /// The client's copy of the offer it answers.
+    pub(in crate::rail) accepted: Value,
+    /// What the scheme defines.
+    pub(super) payload: Value,
+    /// The challenge nonce it echoes, if any.
+    pub(in crate::rail) nonce: Option<String>,
+    /// The authorization, chain and asset, where this is an EIP-3009 payment.
+    pub(super) exact: Option<Exact>,
+}
+
+/// An EIP-3009 payment and what it is spent on.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Exact {
+    pub(super) authorization: Authorization,
+    chain_id: u64,
+    asset: [u8; 20],
+}
+
+impl Payment {
+    /// Reads the header's value.
+    ///
+    /// # Errors
+    /// [`Code::PaymentMalformed`] for anything that gate and facilitator could read differently.
+    pub fn read(value: &[u8]) -> Result<Self, Problem> {
+        if value.len() > MAX_HEADER {
+            return Err(malformed("the header is longer than 16 KiB"));
+        }
+        let bytes = STANDARD.decode(value).map_err(|_| malformed("not standard base64 with padding"))?;
+        let json = json::parse(&bytes, MAX_HEADER, MAX_DEPTH).map_err(|error| malformed(&error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| malformed("not UTF-8"))?;
+        if json.get("x402Version").and_then(Value::as_u64) != Some(2) {
+            return Err(malformed("x402Version must be 2"));
+        }
+        let member = |name: &str| match json.get(name) {
+            Some(value @ Value::Object(_)) => Ok(value.clone()),
+            _ => Err(malformed(&format!("{name} must be an object"))),
+        };
+        let accepted = member("accepted")?;
+        let payload = member("payload")?;
+        let exact = exact(&accepted, &payload);
+        let nonce = json
+            .pointer("/extensions/farebox/info/nonce")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        Ok(Self { text, accepted, payload, nonce, exact })
+    }
+
+    /// The payment's identity: what the chain burns, from decoded values; where the core cannot know that, the hash
+    /// of the decoded payload.
+    #[must_use]
+    pub fn claim_id(&self) -> ClaimId {
+        if let Some(exact) = &self.exact {
+            return exact.authorization.claim_id(exact.chain_id, &exact.asset);
+        }
+        let network = self.network().as_bytes();
+        let length = u64::try_from(network.len()).unwrap_or(u64::MAX).to_be_bytes();
+        ClaimId(sha256(&[b"opaque\0", &length, network, self.payload.to_string().as_bytes()]))
+    }
+
+    /// CAIP-2 network that the client says it pays on.
+    pub(in crate::rail) fn network(&self) -> &str {
+        self.accepted.get("network").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The payer's address as x402 writes it, where the payment itself says it.
+    #[must_use]
+    pub fn payer(&self) -> Option<String> {
+        self.exact.as_ref().and_then(|exact| address::evm(&hex::encode(&exact.authorization.from)).ok())
+    }
+}
+
+/// Members that would make a facilitator read the payload as another kind than EIP-3009.
+const OTHER_KINDS: [&str; 4] = ["permit2Authorization", "transaction", "permissionContext", "type"];
+
+fn exact(accepted: &Value, payload: &Value) -> Option<Exact> {
+    if OTHER_KINDS.iter().any(|kind| payload.get(kind).is_some()) {
+        return None;
+    }
+    let chain_id = accepted.get("network")?.as_str()?.strip_prefix("eip155:")?;
+    if chain_id.starts_with('0') || !chain_id.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    Some(Exact {
+        authorization: Authorization::read(payload)?,
+        chain_id: chain_id.parse().ok()?,
+        asset: hex::decode_fixed(accepted.get("asset")?.as_str()?)?,
+    })
+}
+
+fn malformed(why: &str) -> Problem {
+    Problem::new(Code::PaymentMalformed, format!("PAYMENT-SIGNATURE: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> String {
+        let vectors: Value = serde_json::from_str(include_str!("../../../vectors/x402.json")).unwrap();
+        vectors["exact3009_header"].as_str().unwrap().to_owned()
+    }
+
+    fn encode(json: &str) -> String {
+        STANDARD.encode(json)
+    }
+
+    #[test]
+    fn the_official_clients_header_is_read_to_the_byte() {
+        let payment = Payment::read(header().as_bytes()).unwrap();
+        assert_eq!(payment.payer().unwrap(), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
+        assert_eq!(encode(&payment.text), header());
+    }
+
+    #[test]
+    fn what_two_readers_could_read_differently_is_refused() {
+        let good = String::from_utf8(STANDARD.decode(header()).unwrap()).unwrap();
+        let cases = [
+            good.replacen("\"payload\":", "\"payload\":{},\"payload\":", 1),
+            good.replacen("\"value\":", "\"value\":\"1\",\"v\\u0061lue\":", 1),
+            good.replacen("\"x402Version\":2", "\"x402Version\":3", 1),
+            good.replacen("\"x402Version\":2", "\"x402Version\":\"2\"", 1),
+            format!("{good}{{}}"),
+            format!("[{good}]"),
+        ];
+        for case in cases {
+            assert_ne!(case, good);
+            assert_eq!(Payment::read(encode(&case).as_bytes()).unwrap_err().code, Code::PaymentMalformed, "{case}");
+        }
+        let url_safe = header().replace('+', "-").replace('/', "_").replace('=', "");
+        for case in ["", "****", url_safe.as_str()] {
+            if case != header() {
+                assert_eq!(Payment::read(case.as_bytes()).unwrap_err().code, Code::PaymentMalformed, "{case}");
+            }
+        }
+        assert_eq!(Payment::read(&vec![b'A'; MAX_HEADER + 4]).unwrap_err().code, Code::PaymentMalformed);
+    }
+
+    #[test]
+    fn the_claim_is_the_authorization_whatever_surrounds_it() {
+        let id = Payment::read(header().as_bytes()).unwrap().claim_id();
+        let good = String::from_utf8(STANDARD.decode(header()).unwrap()).unwrap();
+        for same in [
+            good.replace("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"),
+            good.replace("\"scheme\":\"exact\"", "\"scheme\":\"upto\""),
+            good.replace("https://api.example.com/premium-data", "https://other.example"),
+            good.replace("0x036CbD53842c5426634e7929541eC2318f3dCF7e", "0x036cbd53842c5426634e7929541ec2318f3dcf7e"),
+        ] {
+            assert_ne!(same, good);
+            assert_eq!(Payment::read(encode(&same).as_bytes()).unwrap().claim_id(), id);
+        }
+        let other = good.replace("0x1111111111111111", "0x1111111111111112");
+        assert_ne!(Payment::read(encode(&other).as_bytes()).unwrap().claim_id(), id);
+    }
+}
