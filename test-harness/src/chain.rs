@@ -45,10 +45,10 @@ pub struct Chain {
 /// When the chain makes a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mining {
-    /// For every transaction, at once. Block times are at least a second apart, so that a long run of settlements
-    /// takes the chain's clock ahead of the world's by a second each.
+    /// For every transaction, at once. Blocks may have the same time: the chain's clock stays the
+    /// world's, however many there are.
     Instant,
-    /// Every so many seconds.
+    /// Every so many seconds: a settlement waits for the next block.
     Every(u64),
 }
 

@@ -24,6 +24,7 @@
 //! | [`envoy_config`] | makes configurations for it |
 //! | [`wasm`] | builds the workspace's filters |
 //! | [`process`] | children that cannot outlive the rig, free ports, waiting until ready |
+//! | [`raw`] | requests byte for byte |
 //! | [`accounts`] | the public test accounts |
 //!
 //! Everything ends when its value is dropped, and when the program dies in whatever way.
@@ -60,6 +61,7 @@ pub mod envoy_config;
 pub mod facilitator;
 pub mod http;
 pub mod process;
+pub mod raw;
 pub mod tools;
 pub mod upstream;
 pub mod wasm;

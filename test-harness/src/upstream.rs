@@ -25,7 +25,7 @@ use crate::process::free_port;
 
 /// A running upstream on a port of its own. It ends when this is dropped.
 ///
-/// What it does is in the path:
+/// What it does is in the path, unless [`Upstream::answer`] has said otherwise:
 ///
 /// | path | answer |
 /// |---|---|
@@ -58,8 +58,20 @@ pub struct Hit {
     pub body: Bytes,
 }
 
+/// What an [`Upstream`] answers to one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Names and values; a name may come twice.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
 #[derive(Debug, Default)]
 struct Recorder {
+    answers: Mutex<HashMap<String, Answer>>,
     count: AtomicU64,
     paused: AtomicBool,
     hits: Mutex<Vec<Hit>>,
@@ -130,7 +142,12 @@ impl Upstream {
         self.recorder.count.load(Ordering::SeqCst)
     }
 
-    /// Forgets all requests.
+    /// From now on, every request for this path (without the query) gets this answer.
+    pub fn answer(&self, path: &str, answer: Answer) {
+        self.recorder.answers().insert(path.to_owned(), answer);
+    }
+
+    /// Forgets all requests. Answers stay.
     pub fn clear(&self) {
         self.recorder.hits().clear();
         self.recorder.count.store(0, Ordering::SeqCst);
@@ -157,7 +174,39 @@ impl Hit {
     }
 }
 
+impl Answer {
+    /// A status, one header and a body.
+    pub fn new(status: u16, header: (&str, &str), body: impl Into<Bytes>) -> Self {
+        let (name, value) = header;
+        let headers = vec![(name.to_owned(), value.to_owned())];
+        Self {
+            status,
+            headers,
+            body: body.into(),
+        }
+    }
+
+    /// A header more.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn build(&self) -> Result<Response<Body>> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in &self.headers {
+            response = response.header(name, value);
+        }
+        Ok(response.body(Either::Left(Full::new(self.body.clone())))?)
+    }
+}
+
 impl Recorder {
+    fn answers(&self) -> std::sync::MutexGuard<'_, HashMap<String, Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn hits(&self) -> std::sync::MutexGuard<'_, Vec<Hit>> {
         self.hits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,6 +245,10 @@ async fn answer(
 ) -> Result<Response<Body>> {
     let hit = read(request).await?;
     recorder.record(&hit);
+    let told = recorder.answers().get(hit.path()).cloned();
+    if let Some(answer) = told {
+        return answer.build();
+    }
     let query = Query::of(&hit.target);
     match hit.path() {
         "/slow" => {

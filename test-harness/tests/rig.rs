@@ -4,11 +4,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rig::accounts::{BUYER, OTHER_BUYER, PAYEE};
 use rig::chain::{BUYER_FUNDS, NETWORK, NETWORK_V1, TOKEN};
 use rig::envoy_config::{Config, Configuration, WasmFilter, read_access_log};
 use rig::process::{Process, Streams, free_port, wait_for};
-use rig::{Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Fault, Operation, Tools, Upstream, wasm};
+use rig::upstream::Answer;
+use rig::{
+    Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Fault, Operation, Purchase, Tools, Upstream,
+    wasm,
+};
 use serde_json::{Value, json};
 
 const PRICE: u128 = 10_000;
@@ -242,6 +248,74 @@ async fn what_cannot_be_paid_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_token_behaves_as_usdc_does() -> Result<()> {
+    let tools = tools()?;
+    let chain = Chain::start(&tools).await?;
+    let dir = tempfile::tempdir()?;
+    let mut check = tools.node("token-check.mjs");
+    check.env("RPC_URL", chain.url());
+    let log = dir.path().join("log");
+    let mut check = Process::spawn("the token check", check, &log, Streams::Log)?;
+    let status = check.wait_exit(Duration::from_secs(60)).await?;
+    assert!(status.success(), "{}", check.log()?);
+    Ok(())
+}
+
+/// A seller that always asks for more: what the client does can be looked at.
+#[tokio::test]
+async fn the_buyer_pays_when_asked() -> Result<()> {
+    let tools = tools()?;
+    let upstream = Upstream::start()?;
+    let header = STANDARD.encode(challenge().to_string());
+    upstream.answer(
+        "/paid",
+        Answer::new(402, ("payment-required", &header), "{}"),
+    );
+    let buyer = Buyer::start(&tools, BUYER).await?;
+
+    let purchase = Purchase::get(format!("{}/paid?q=1", upstream.url()));
+    let purchase = purchase
+        .method("POST")
+        .header("x-mine", "kept")
+        .body("a body");
+    let bought = buyer.pay(purchase).await?;
+    assert_eq!((bought.status, bought.requests.len()), (402, 2));
+    assert_eq!(bought.challenge(), Some(&challenge()));
+    let signed = bought.payment().context("no payment")?;
+    let hits = upstream.hits();
+    assert_eq!(hits.len(), 2);
+    assert_eq!(hits[0].header("payment-signature"), None);
+    assert_eq!(
+        hits[1].header("payment-signature"),
+        Some(signed.value.as_str())
+    );
+    for hit in hits {
+        assert_eq!(
+            (hit.method.as_str(), hit.target.as_str()),
+            ("POST", "/paid?q=1")
+        );
+        assert_eq!(
+            (hit.header("x-mine"), &hit.body[..]),
+            (Some("kept"), &b"a body"[..])
+        );
+    }
+
+    let signed = buyer.sign(&header).await?;
+    assert_eq!(signed.header, "PAYMENT-SIGNATURE");
+    let payload: Value = serde_json::from_slice(&STANDARD.decode(&signed.value)?)?;
+    assert_eq!(payload["accepted"], requirements());
+    assert_eq!(payload["payload"]["authorization"]["from"], buyer.address());
+
+    let free = buyer.get(format!("{}/plain", upstream.url())).await?;
+    assert_eq!((free.status, free.requests.len()), (200, 1));
+    let nobody = buyer
+        .get(format!("http://127.0.0.1:{}/", free_port()?))
+        .await;
+    assert!(nobody.is_err_and(|error| error.to_string().contains("ECONNREFUSED")));
+    Ok(())
+}
+
+#[tokio::test]
 async fn many_settlements_at_once_succeed() -> Result<()> {
     const PAYMENTS: usize = 25;
     let Market {
@@ -337,6 +411,21 @@ async fn envoy_serves_through_the_baseline_filter() -> Result<()> {
             .send()
     };
 
+    let lines = ["GET //raw/./a/../b HTTP/1.1", "Host: seller.example"];
+    let raw = rig::raw::request(config.port, &lines).await?;
+    assert_eq!(
+        (raw.status, raw.header("content-type")),
+        (200, Some("application/json"))
+    );
+    assert_eq!(
+        upstream.hits()[0].target,
+        "/raw/b",
+        "Envoy puts paths right"
+    );
+    let bad = rig::raw::request(config.port, &["GET / HTTP/1.1", "bad_name: x", "host: a"]).await?;
+    assert_eq!(bad.status, 400, "as configured");
+    upstream.clear();
+
     let plain = get("/plain/a%2Fb?q=1").await?;
     assert_eq!(plain.status(), 200);
     assert_eq!(
@@ -380,7 +469,7 @@ async fn envoy_serves_through_the_baseline_filter() -> Result<()> {
     upstream.clear();
     assert_eq!((upstream.count(), upstream.hits().len()), (0, 0));
 
-    assert_eq!(envoy.stat("http.main.downstream_rq_total").await?, 7);
+    assert_eq!(envoy.stat("http.main.downstream_rq_total").await?, 9);
     assert!(
         envoy
             .prometheus()
@@ -390,11 +479,11 @@ async fn envoy_serves_through_the_baseline_filter() -> Result<()> {
     let lines = wait_for("the access log", Duration::from_secs(5), || async {
         read_access_log(&access_log)
             .ok()
-            .filter(|lines| lines.len() == 7)
+            .filter(|lines| lines.len() == 9)
     })
     .await?;
-    assert_eq!(lines[0]["path"], "/plain/a%2Fb?q=1");
-    assert_eq!(lines[0]["payer"], Value::Null);
+    assert_eq!(lines[2]["path"], "/plain/a%2Fb?q=1");
+    assert_eq!(lines[2]["payer"], Value::Null);
     envoy.stop().await
 }
 
