@@ -221,6 +221,26 @@ impl Envoy {
         Ok(self.stats().await?.get(name).copied().unwrap_or(0))
     }
 
+    /// How many connections each worker has accepted on the listener with this port, the first worker
+    /// first: whether all took part in something.
+    ///
+    /// # Errors
+    /// If the admin interface does not answer.
+    pub async fn connections_by_worker(&self, listener_port: u16) -> Result<Vec<u64>> {
+        let prefix = format!("listener.127.0.0.1_{listener_port}.worker_");
+        let mut workers: Vec<(u32, u64)> = Vec::new();
+        for (name, count) in self.stats().await? {
+            let worker = name
+                .strip_prefix(&prefix)
+                .and_then(|rest| rest.strip_suffix(".downstream_cx_total"));
+            if let Some(worker) = worker {
+                workers.push((worker.parse()?, count));
+            }
+        }
+        workers.sort_unstable();
+        Ok(workers.into_iter().map(|(_, count)| count).collect())
+    }
+
     /// The statistics in Prometheus' text format.
     ///
     /// # Errors

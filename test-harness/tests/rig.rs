@@ -470,6 +470,8 @@ async fn envoy_serves_through_the_baseline_filter() -> Result<()> {
     assert_eq!((upstream.count(), upstream.hits().len()), (0, 0));
 
     assert_eq!(envoy.stat("http.main.downstream_rq_total").await?, 9);
+    let workers = envoy.connections_by_worker(config.port).await?;
+    assert_eq!((workers.len(), workers.iter().sum::<u64>()), (2, 9));
     assert!(
         envoy
             .prometheus()
