@@ -30,7 +30,8 @@ pub fn parse(bytes: &[u8], max_bytes: usize, max_depth: usize) -> Result<Value, 
     if bytes.len() > max_bytes {
         return Err(JsonError(format!("{} bytes where at most {max_bytes} are allowed", bytes.len())));
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| JsonError(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| JsonError(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Strict { depth: max_depth }.deserialize(&mut reader).map_err(|error| JsonError(error.to_string()))?;
     reader.end().map_err(|error| JsonError(error.to_string()))?;

@@ -75,7 +75,9 @@ impl CanonicalRequest {
             std::borrow::Cow::Owned(folded) => Some(folded),
             std::borrow::Cow::Borrowed(_) => None,
         };
-        let query = std::str::from_utf8(raw_query).ok().filter(|query| query.bytes().all(|c| c.is_ascii_graphic() && c != b'#'));
+        let query = std::str::from_utf8(raw_query)
+            .ok()
+            .filter(|query| query.bytes().all(|c| c.is_ascii_graphic() && c != b'#'));
         target.push_str(query.ok_or_else(|| bad_path("the query holds a character that must be escaped there"))?);
         Ok(Self {
             method: method.to_owned(),

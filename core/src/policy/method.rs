@@ -7,7 +7,10 @@
 /// price describes; `TRACE` echoes credentials.
 #[must_use]
 pub fn is_allowed(method: &[u8]) -> bool {
-    !method.is_empty() && method.len() <= 32 && method.iter().all(|c| is_token(*c)) && !matches!(method, b"CONNECT" | b"TRACE")
+    !method.is_empty()
+        && method.len() <= 32
+        && method.iter().all(|c| is_token(*c))
+        && !matches!(method, b"CONNECT" | b"TRACE")
 }
 
 fn is_token(c: u8) -> bool {

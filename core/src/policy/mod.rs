@@ -2,9 +2,10 @@
 //!
 //! | question | where it is decided |
 //! |---|---|
-//! | what may be written in a policy | [`config`] (the types), [`read`] (structure), [`compile`] (meaning) |
+//! | what may be written in a policy | [`config`] (the types), `read` (structure), `compile` (meaning) |
 //! | what a request's one canonical form is | [`canonical`], [`path`], [`authority`] |
 //! | what a HEAD costs, which methods exist | [`method`] |
+//! | what a route asks for | [`Route`], its offers in `rail` |
 //! | which route a request belongs to | [`routes`] |
 //! | how a mistake reads | [`mistake`] |
 //!
@@ -22,6 +23,7 @@ pub mod mistake;
 pub mod path;
 mod pattern;
 mod read;
+mod route;
 pub mod routes;
 mod secret;
 
@@ -29,12 +31,12 @@ pub use canonical::{BadRequest, CanonicalRequest};
 pub use config::{DefaultAccess, Wallets};
 pub use facilitator::Facilitator;
 pub use mistake::{Mistake, Mistakes};
+pub use route::{Access, CHALLENGE_LIMIT, Route, URL_ROOM};
 pub use routes::Routed;
 pub use secret::Secret;
 
 use crate::host::Capabilities;
 use crate::http::Headers;
-use crate::rail::Offer;
 
 /// Bytes a policy may have.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -91,7 +93,7 @@ impl Policy {
         self.table.find(&self.routes, request)
     }
 
-    /// The facilitators, in the order of the policy; an [`Offer`] refers to them by index.
+    /// The facilitators, in the order of the policy; an [`Offer`](crate::rail::Offer) refers to them by index.
     #[must_use]
     pub fn facilitators(&self) -> &[Facilitator] {
         &self.facilitators
@@ -116,32 +118,9 @@ impl Policy {
     }
 }
 
-/// A match, with what it asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// Unique name, `[A-Za-z0-9_-]{1,64}`; what metrics and logs call it.
-    pub name: String,
-    /// What a request needs.
-    pub access: Access,
-    /// For the challenge's `resource.description`; empty if the policy gives none.
-    pub description: String,
-    /// For the challenge's `resource.mimeType`; empty if the policy gives none.
-    pub mime_type: String,
-    /// Whether an upstream status from 300 to 399 is a delivery.
-    pub redirects_are_success: bool,
-    /// Which payers are accepted.
-    pub wallets: Wallets,
-    /// Seconds the upstream may take to its response headers; bounds the deadline of a claim.
-    pub response_timeout_seconds: u64,
-}
-
-/// What a request on a route needs.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Access {
-    /// Nothing.
-    Free,
-    /// It is refused whatever it shows.
-    Denied,
-    /// One of these offers paid. Never empty.
-    Priced(Vec<Offer>),
+/// The JSON Schema of the policy, as published in `docs/policy.schema.json`.
+#[cfg(feature = "schema")]
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(config::Config).to_value()
 }

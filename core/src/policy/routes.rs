@@ -5,9 +5,9 @@
 //! back where a branch leads nowhere: the most specific route wins, whatever the order of the policy. The cost depends
 //! on the segments of the path, not on the number of routes.
 //!
-//! **A path that matches, but not with this method, is 405**, and never goes on to a less specific route. `GET /report`
-//! priced beside a free `/*` must not make `POST /report` free: whoever wrote the specific route meant the path, and the
-//! stricter reading costs nobody money.
+//! **A path that matches, but not with this method, is 405**, and never goes on to a less specific route. `GET
+//! /report` priced beside a free `/*` must not make `POST /report` free: whoever wrote the specific route meant the
+//! path, and the stricter reading costs nobody money.
 
 use super::config::DefaultAccess;
 use super::{CanonicalRequest, Route, authority, method, path};
@@ -73,7 +73,13 @@ impl Table {
     ///
     /// # Errors
     /// The index of the route that already serves the same host, path and method.
-    pub(crate) fn add(&mut self, host: Option<&str>, pattern: &Pattern, methods: &[String], route: usize) -> Result<(), usize> {
+    pub(crate) fn add(
+        &mut self,
+        host: Option<&str>,
+        pattern: &Pattern,
+        methods: &[String],
+        route: usize,
+    ) -> Result<(), usize> {
         let mut at = self.root(host);
         for segment in &pattern.segments {
             at = self.child(at, segment.as_deref());

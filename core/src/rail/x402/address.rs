@@ -26,7 +26,9 @@ impl<'a> Network<'a> {
         let lower = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let any = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
         if !(3..=8).contains(&namespace.len()) || !namespace.bytes().all(lower) {
-            return Err("before the colon stands a CAIP-2 namespace of 3 to 8 lower-case characters, like `eip155`".to_owned());
+            return Err(
+                "before the colon stands a CAIP-2 namespace of 3 to 8 lower-case characters, like `eip155`".to_owned()
+            );
         }
         if !(1..=32).contains(&reference.len()) || !reference.bytes().all(any) {
             return Err("after the colon stands one network's reference of 1 to 32 characters, like `8453`".to_owned());
@@ -52,7 +54,9 @@ pub fn normal(namespace: &str, address: &str) -> Result<String, String> {
             Some(32) => Ok(address.to_owned()),
             _ => Err("write a Solana address: base58 of 32 bytes".to_owned()),
         },
-        _ if (1..=128).contains(&address.len()) && address.bytes().all(|c| c.is_ascii_graphic()) => Ok(address.to_owned()),
+        _ if (1..=128).contains(&address.len()) && address.bytes().all(|c| c.is_ascii_graphic()) => {
+            Ok(address.to_owned())
+        }
         _ => Err("write an address of 1 to 128 printable characters".to_owned()),
     }
 }
@@ -78,7 +82,9 @@ pub fn evm(address: &str) -> Result<String, String> {
     right.extend(lower.chars().zip(nibbles).map(|(c, nibble)| if nibble >= 8 { c.to_ascii_uppercase() } else { c }));
     let mixed = digits.bytes().any(|c| c.is_ascii_lowercase()) && digits.bytes().any(|c| c.is_ascii_uppercase());
     if mixed && right != address {
-        return Err(format!("its checksum (EIP-55) is wrong, so a digit may be too; if every digit is right, write \"{right}\""));
+        return Err(format!(
+            "its checksum (EIP-55) is wrong, so a digit may be too; if every digit is right, write \"{right}\""
+        ));
     }
     Ok(right)
 }

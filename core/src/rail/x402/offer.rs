@@ -1,6 +1,13 @@
 //! An x402 offer: the requirement a client copies into `accepted`, compiled from the policy.
 
+use super::address::{Network, normal};
+use super::assets::{Asset, Assets, Transfer};
+use super::price::{PriceError, atomic};
+use crate::policy::config;
+use crate::policy::mistake::{Mistakes, quoted};
+use crate::rail::Settle;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// What an x402 offer asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,4 +78,385 @@ impl Terms {
 /// `value` as a JSON string.
 fn text(value: &str) -> Value {
     Value::String(value.to_owned())
+}
+
+/// What an offer is compiled against.
+pub(crate) struct Context<'a> {
+    /// Payees by network, in x402's spelling.
+    pub(crate) payees: &'a BTreeMap<String, String>,
+    /// Known assets.
+    pub(crate) assets: &'a Assets,
+    /// Whether this host can settle after.
+    pub(crate) can_settle_after: bool,
+}
+
+/// Compiles one offer of the policy. `at` is its path, `settle` what its route says.
+///
+/// `None` if a mistake was added that leaves nothing to compile; other mistakes are added and the offer is returned.
+pub(crate) fn compile(
+    offer: &config::Offer,
+    settle: Option<config::Settle>,
+    at: &str,
+    context: &Context<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<(Settle, Terms)> {
+    let mut wrong = |field: &str, found: String, hint: String| mistakes.add(format!("{at}.{field}"), found, hint);
+    let network = match Network::parse(&offer.network) {
+        Ok(network) => network,
+        Err(hint) => {
+            wrong("network", format!("found {}", quoted(&offer.network)), hint);
+            return None;
+        }
+    };
+    let scheme_char = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    if !(1..=32).contains(&offer.scheme.len()) || !offer.scheme.bytes().all(scheme_char) {
+        wrong("scheme", format!("found {}", quoted(&offer.scheme)), "write an x402 scheme, like \"exact\"".to_owned());
+    }
+    if !(10..=3600).contains(&offer.max_timeout_seconds) {
+        let hint = "write 10 to 3600 seconds: facilitators refuse less than 6, wallets more than an hour";
+        wrong("max_timeout_seconds", format!("found {}", offer.max_timeout_seconds), hint.to_owned());
+    }
+    let priced = priced(offer, network, context.assets, &mut wrong);
+    let pay_to = payee(offer, network, context.payees, &mut wrong);
+    let (amount, address, asset) = priced?;
+    let pay_to = pay_to?;
+    if pay_to == address {
+        wrong(
+            "pay_to",
+            format!("found the asset's own address {address}"),
+            "write the address of who is paid".to_owned(),
+        );
+    }
+    let means = means(offer, network, asset, &mut wrong)?;
+    let settle = timing(offer, settle, &means, context.can_settle_after, &mut wrong)?;
+
+    let mut extra = offer.extra.clone();
+    extra.extend(means.extra);
+    if settle == Settle::Before {
+        extra.insert("paymentFlow".to_owned(), Value::String("upfront".to_owned()));
+    }
+    let mut terms = Terms {
+        scheme: offer.scheme.clone(),
+        network: offer.network.clone(),
+        amount,
+        asset: address,
+        pay_to,
+        max_timeout_seconds: offer.max_timeout_seconds,
+        extra,
+        domain: means.domain,
+        chain_id: network.chain_id,
+        from_supported: means.from_supported,
+        json: String::new(),
+    };
+    terms.json = terms.render();
+    Some((settle, terms))
+}
+
+/// Adds a mistake: field, found, hint.
+type Wrong<'a> = dyn FnMut(&str, String, String) + 'a;
+
+/// Amount, asset address, and what is known about the asset.
+fn priced<'a>(
+    offer: &config::Offer,
+    network: Network<'_>,
+    assets: &'a Assets,
+    wrong: &mut Wrong<'_>,
+) -> Option<(u128, String, Option<&'a Asset>)> {
+    // The asset comes first: without it no price means anything.
+    let named = match offer.asset.as_deref() {
+        None => None,
+        Some(text) => match assets.by_symbol(&offer.network, text) {
+            Some(asset) => Some((asset.address.to_string(), Some(asset))),
+            None if is_ticker(text) => {
+                let known = assets.symbols(&offer.network).join(", ");
+                let known = if known.is_empty() { "none".to_owned() } else { known };
+                let hint = format!("write its address, or add it under `assets`; known on {}: {known}", offer.network);
+                wrong("asset", format!("found {}", quoted(text)), hint);
+                return None;
+            }
+            None => match normal(network.namespace, text) {
+                Ok(address) => {
+                    let asset = assets.by_address(&offer.network, &address);
+                    Some((address, asset))
+                }
+                Err(hint) => {
+                    wrong("asset", format!("found {}", quoted(text)), hint);
+                    return None;
+                }
+            },
+        },
+    };
+    match (offer.price.as_deref(), offer.amount.as_deref()) {
+        (Some(_), Some(_)) => {
+            wrong("amount", "found beside `price`".to_owned(), "write one of the two".to_owned());
+            None
+        }
+        (None, None) => {
+            wrong("price", "missing".to_owned(), "write dollars like \"$0.01\", or `amount` and `asset`".to_owned());
+            None
+        }
+        (None, Some(text)) => {
+            let Some((address, asset)) = named else {
+                let hint = "an `amount` is in units of an asset: write its address, in quotes";
+                wrong("asset", "missing".to_owned(), hint.to_owned());
+                return None;
+            };
+            match atomic(text, 0) {
+                Ok(amount) => Some((amount, address, asset)),
+                Err(error) => {
+                    wrong("amount", format!("found {}", quoted(text)), said(error, "atomic units like \"10000\"", 0));
+                    None
+                }
+            }
+        }
+        (Some(text), None) => {
+            let in_dollars = text.strip_prefix('$');
+            let (address, asset) = match named {
+                Some(named) => named,
+                None if in_dollars.is_none() => {
+                    wrong("price", format!("found {}", quoted(text)), unit_hint(text, offer));
+                    return None;
+                }
+                None => match assets.default_of(&offer.network) {
+                    Some(asset) => (asset.address.to_string(), Some(asset)),
+                    None => {
+                        let hint = format!(
+                            "no default asset is known on {}: add one under `assets`, or write `amount` and `asset`",
+                            offer.network
+                        );
+                        wrong("price", format!("found {}", quoted(text)), hint);
+                        return None;
+                    }
+                },
+            };
+            let Some(asset) = asset else {
+                let hint = format!(
+                    "the decimals of {address} are not known: add it under `assets`, or write `amount` in atomic units"
+                );
+                wrong("price", format!("found {}", quoted(text)), hint);
+                return None;
+            };
+            match atomic(in_dollars.unwrap_or(text), asset.decimals) {
+                Ok(amount) => Some((amount, address, Some(asset))),
+                Err(error) => {
+                    let like = if in_dollars.is_some() { "dollars like \"$0.01\"" } else { "a number like \"0.01\"" };
+                    wrong("price", format!("found {}", quoted(text)), said(error, like, asset.decimals));
+                    None
+                }
+            }
+        }
+    }
+}
+
+/// Whether `text` can only be meant as a ticker.
+fn is_ticker(text: &str) -> bool {
+    text.len() <= 16 && !text.starts_with("0x")
+}
+
+/// What to write instead of a price without `$` and without an asset.
+fn unit_hint(text: &str, offer: &config::Offer) -> String {
+    if let Some((number, ticker)) = text.split_once(' ')
+        && is_ticker(ticker)
+        && atomic(number, 38).is_ok()
+    {
+        return format!("write price: \"${number}\" and asset: \"{ticker}\"");
+    }
+    if atomic(text, 38).is_ok() {
+        return format!("write dollars like \"${text}\", or name the `asset` it is in");
+    }
+    format!("write dollars like \"$0.01\" (the default asset of {}), with a point", offer.network)
+}
+
+fn said(error: PriceError, like: &str, decimals: u8) -> String {
+    match error {
+        PriceError::Shape => format!("write {like}: digits, at most one point, no sign, no comma, no exponent"),
+        PriceError::TooFine { .. } if decimals == 0 => format!("write {like}: atomic units have no decimal places"),
+        PriceError::TooFine { places } => {
+            format!("{places} decimal places where the asset has {decimals}; write {like}, it is never rounded")
+        }
+        PriceError::Zero => "nothing to pay; for a free route write `access: free` and leave out `offers`".to_owned(),
+        PriceError::TooLarge => format!("more than 2^128 atomic units; write {like}"),
+    }
+}
+
+fn payee(
+    offer: &config::Offer,
+    network: Network<'_>,
+    payees: &BTreeMap<String, String>,
+    wrong: &mut Wrong<'_>,
+) -> Option<String> {
+    match offer.pay_to.as_deref() {
+        Some(text) => match payable(network.namespace, text) {
+            Ok(address) => Some(address),
+            Err(hint) => {
+                wrong("pay_to", format!("found {}", quoted(text)), hint);
+                None
+            }
+        },
+        None => {
+            let payee = payees.get(&offer.network).cloned();
+            if payee.is_none() {
+                let hint = format!("write it here, or `payees: {{\"{}\": \"0x…\"}}` for every offer", offer.network);
+                wrong("pay_to", "missing".to_owned(), hint);
+            }
+            payee
+        }
+    }
+}
+
+/// The address of someone who can be paid, in x402's spelling.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn payable(namespace: &str, text: &str) -> Result<String, String> {
+    let address = normal(namespace, text)?;
+    if namespace == "eip155" && address.bytes().skip(2).all(|c| c == b'0') {
+        return Err("nobody has the zero address; write the address of who is paid".to_owned());
+    }
+    Ok(address)
+}
+
+/// How a payment for an offer is made, and who can check it.
+struct Means {
+    /// Members that we add to `extra`.
+    extra: Map<String, Value>,
+    domain: Option<TokenDomain>,
+    from_supported: Vec<String>,
+    /// Why the core cannot compute what a payment burns.
+    passed_through: Option<String>,
+}
+
+fn means(offer: &config::Offer, network: Network<'_>, asset: Option<&Asset>, wrong: &mut Wrong<'_>) -> Option<Means> {
+    for (key, instead) in [("paymentFlow", "write `settle: before` instead"), ("pass", "the gate writes it")] {
+        if offer.extra.contains_key(key) {
+            wrong(&format!("extra.{key}"), "reserved".to_owned(), format!("leave it out; {instead}"));
+        }
+    }
+    let evm = network.chain_id.is_some();
+    let mut supplied: Vec<String> = match (offer.scheme.as_str(), network.namespace) {
+        ("exact", "solana") => vec!["feePayer".to_owned()],
+        ("upto", "eip155") => vec!["facilitatorAddress".to_owned()],
+        _ => Vec::new(),
+    };
+    for (index, key) in offer.from_supported.iter().flatten().enumerate() {
+        if key.is_empty() || key == "paymentFlow" || key == "pass" {
+            wrong(
+                &format!("from_supported[{index}]"),
+                format!("found {}", quoted(key)),
+                "name a member of the kind's `extra`".to_owned(),
+            );
+        } else if !supplied.contains(key) {
+            supplied.push(key.clone());
+        }
+    }
+    for key in &supplied {
+        if offer.extra.contains_key(key) {
+            let hint = "leave it out; it is copied from the facilitator's /supported".to_owned();
+            wrong(&format!("extra.{key}"), "contradicts `from_supported`".to_owned(), hint);
+        }
+    }
+    if !evm || !matches!(offer.scheme.as_str(), "exact" | "upto") {
+        let why = format!("scheme {} on {} is passed through to the facilitator", offer.scheme, offer.network);
+        return Some(Means { extra: Map::new(), domain: None, from_supported: supplied, passed_through: Some(why) });
+    }
+    let method = match offer.extra.get("assetTransferMethod") {
+        None => None,
+        Some(Value::String(method)) => Some(method.as_str()),
+        Some(_) => {
+            wrong(
+                "extra.assetTransferMethod",
+                "not text".to_owned(),
+                "write \"eip3009\" or \"permit2\", in quotes".to_owned(),
+            );
+            return None;
+        }
+    };
+    let by_permit2 = asset.is_some_and(|asset| matches!(asset.transfer, Transfer::Permit2 | Transfer::Permit2Eip2612));
+    let mut extra = Map::new();
+    if offer.scheme == "exact" && matches!(method, None | Some("eip3009")) && !by_permit2 {
+        let domain = domain(offer, asset, wrong)?;
+        extra.insert("name".to_owned(), Value::String(domain.name.clone()));
+        extra.insert("version".to_owned(), Value::String(domain.version.clone()));
+        return Some(Means { extra, domain: Some(domain), from_supported: supplied, passed_through: None });
+    }
+    if by_permit2 && method == Some("eip3009") {
+        let hint = "leave it out: this token has no EIP-3009, it is paid by Permit2".to_owned();
+        wrong("extra.assetTransferMethod", "found \"eip3009\"".to_owned(), hint);
+        return None;
+    }
+    let method = method.unwrap_or("permit2");
+    extra.insert("assetTransferMethod".to_owned(), Value::String(method.to_owned()));
+    // As the official SDK: the domain is told where it is needed, for EIP-2612 approvals.
+    if let Some(asset) = asset.filter(|asset| asset.transfer != Transfer::Permit2 && !asset.name.is_empty()) {
+        let domain = domain(offer, Some(asset), wrong)?;
+        extra.insert("name".to_owned(), Value::String(domain.name));
+        extra.insert("version".to_owned(), Value::String(domain.version));
+    }
+    let why = format!("scheme {} by {method} is passed through to the facilitator", offer.scheme);
+    Some(Means { extra, domain: None, from_supported: supplied, passed_through: Some(why) })
+}
+
+/// The token's EIP-712 domain: what the table says, or what `extra` says of a token that is in no table.
+fn domain(offer: &config::Offer, asset: Option<&Asset>, wrong: &mut Wrong<'_>) -> Option<TokenDomain> {
+    let mut part = |key: &str, known: Option<&str>| {
+        let path = format!("extra.{key}");
+        match (offer.extra.get(key), known) {
+            (None, Some(known)) => Some(known.to_owned()),
+            (None, None) => {
+                let hint = "write the token's EIP-712 domain name and version here, or add the token under `assets`";
+                wrong(&path, "missing".to_owned(), hint.to_owned());
+                None
+            }
+            (Some(Value::String(own)), _) if own.is_empty() => {
+                wrong(&path, "found \"\"".to_owned(), "write what the token's EIP-712 domain says".to_owned());
+                None
+            }
+            (Some(Value::String(own)), None) => Some(own.clone()),
+            (Some(Value::String(own)), Some(known)) if own == known => Some(known.to_owned()),
+            (Some(own), Some(known)) => {
+                let hint = format!("leave it out: this token's EIP-712 {key} is {known:?}");
+                wrong(&path, format!("found {}", quoted(&own.to_string())), hint);
+                None
+            }
+            (Some(own), None) => {
+                wrong(&path, format!("found {}", quoted(&own.to_string())), "write text, in quotes".to_owned());
+                None
+            }
+        }
+    };
+    let name = part("name", asset.map(|asset| &*asset.name));
+    let version = part("version", asset.map(|asset| &*asset.version));
+    Some(TokenDomain { name: name?, version: version? })
+}
+
+/// When the money moves: what is written, as far as host and rail allow it.
+fn timing(
+    offer: &config::Offer,
+    route: Option<config::Settle>,
+    means: &Means,
+    can_settle_after: bool,
+    wrong: &mut Wrong<'_>,
+) -> Option<Settle> {
+    let written = offer.settle.or(route);
+    if let Some(why) = &means.passed_through {
+        if written == Some(config::Settle::Before) {
+            return Some(Settle::Before);
+        }
+        let found = if written.is_some() { "found `after`" } else { "missing" };
+        let hint = format!(
+            "write `settle: before`: {why}, and the gate cannot tell two of its payments apart before they are settled"
+        );
+        wrong("settle", found.to_owned(), hint);
+        return None;
+    }
+    match written {
+        Some(config::Settle::Before) => Some(Settle::Before),
+        Some(config::Settle::After) if !can_settle_after => {
+            let hint = "write `settle: before`: this proxy cannot hold a response while it is paid for".to_owned();
+            wrong("settle", "found `after`".to_owned(), hint);
+            None
+        }
+        None if !can_settle_after => Some(Settle::Before),
+        Some(config::Settle::After) | None => Some(Settle::After),
+    }
 }

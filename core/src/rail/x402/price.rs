@@ -24,14 +24,22 @@ pub fn atomic(text: &str, decimals: u8) -> Result<u128, PriceError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
     let point_alone = text.ends_with('.');
-    if whole.is_empty() || point_alone || !digits(whole) || !digits(fraction) || (whole.len() > 1 && whole.starts_with('0')) {
+    if whole.is_empty()
+        || point_alone
+        || !digits(whole)
+        || !digits(fraction)
+        || (whole.len() > 1 && whole.starts_with('0'))
+    {
         return Err(PriceError::Shape);
     }
-    let missing = usize::from(decimals).checked_sub(fraction.len()).ok_or(PriceError::TooFine { places: fraction.len() })?;
+    let missing =
+        usize::from(decimals).checked_sub(fraction.len()).ok_or(PriceError::TooFine { places: fraction.len() })?;
     let zeros = std::iter::repeat_n(b'0', missing);
-    let units = whole.bytes().chain(fraction.bytes()).chain(zeros).try_fold(0u128, |sum, c| {
-        sum.checked_mul(10)?.checked_add(u128::from(c - b'0'))
-    });
+    let units = whole
+        .bytes()
+        .chain(fraction.bytes())
+        .chain(zeros)
+        .try_fold(0u128, |sum, c| sum.checked_mul(10)?.checked_add(u128::from(c - b'0')));
     match units {
         None => Err(PriceError::TooLarge),
         Some(0) => Err(PriceError::Zero),
@@ -72,7 +80,9 @@ mod tests {
 
     #[test]
     fn amounts_read_as_they_were_written() {
-        for (amount, decimals, text) in [(10_000, 6, "0.01"), (1_000_000, 6, "1"), (1, 18, "0.000000000000000001"), (7, 0, "7")] {
+        for (amount, decimals, text) in
+            [(10_000, 6, "0.01"), (1_000_000, 6, "1"), (1, 18, "0.000000000000000001"), (7, 0, "7")]
+        {
             assert_eq!(decimal(amount, decimals), text);
             assert_eq!(atomic(text, decimals), Ok(amount));
         }

@@ -1,0 +1,310 @@
+//! Routes: what is matched, and what it asks for.
+
+use super::authority::{Authorities, Authority};
+use super::config::{self, Wallets};
+use super::facilitator::{Facilitator, is_name};
+use super::mistake::{Mistakes, quoted};
+use super::routes::Pattern;
+use super::{method, pattern};
+use crate::rail::x402::offer::{self, Context};
+use crate::rail::{Offer, Terms};
+
+/// A match, with what it asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Unique name, `[A-Za-z0-9_-]{1,64}`; what metrics and logs call it.
+    pub name: String,
+    /// What a request needs.
+    pub access: Access,
+    /// For the challenge's `resource.description`; empty if the policy gives none.
+    pub description: String,
+    /// For the challenge's `resource.mimeType`; empty if the policy gives none.
+    pub mime_type: String,
+    /// Whether an upstream status from 300 to 399 is a delivery.
+    pub redirects_are_success: bool,
+    /// Which payers are accepted.
+    pub wallets: Wallets,
+    /// Seconds the upstream may take to its response headers; bounds the deadline of a claim.
+    pub response_timeout_seconds: u64,
+}
+
+/// What a request on a route needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// Nothing.
+    Free,
+    /// It is refused whatever it shows.
+    Denied,
+    /// One of these offers paid. Never empty.
+    Priced(Vec<Offer>),
+}
+
+/// What a route is compiled against.
+pub(super) struct Surroundings<'a> {
+    pub(super) authorities: &'a Authorities,
+    pub(super) ignore_case: bool,
+    pub(super) facilitators: &'a [Facilitator],
+    pub(super) offers: Context<'a>,
+}
+
+/// What a route matches.
+pub(super) struct Match {
+    /// `None`: any host.
+    pub(super) hosts: Option<Vec<String>>,
+    pub(super) pattern: Pattern,
+    /// Empty: any method.
+    pub(super) methods: Vec<String>,
+}
+
+/// Longest resource URL a challenge is sure to have room for, in bytes.
+pub const URL_ROOM: usize = 512;
+/// Room for the rest of a challenge: version, error, extensions.
+const ENVELOPE_ROOM: usize = 512;
+/// Room for each value copied from a facilitator's `/supported`.
+const SUPPLIED_ROOM: usize = 64;
+/// Bytes the `PAYMENT-REQUIRED` header may have.
+pub const CHALLENGE_LIMIT: usize = 8 * 1024;
+
+/// Compiles one route; `at` is its path in the policy. What it matches is `None` if that has a mistake.
+pub(super) fn compile(
+    config: &config::Route,
+    at: &str,
+    around: &Surroundings<'_>,
+    mistakes: &mut Mistakes,
+) -> (Route, Option<Match>) {
+    if !(1..=3600).contains(&config.response_timeout_seconds) {
+        let found = format!("found {}", config.response_timeout_seconds);
+        mistakes.add(format!("{at}.response_timeout_seconds"), found, "write 1 to 3600 seconds");
+    }
+    let characters = config.description.chars().count();
+    if characters > 500 {
+        mistakes.add(format!("{at}.description"), format!("found {characters} characters"), "write at most 500");
+    }
+    let mime = &config.mime_type;
+    if !mime.is_empty() && (!mime.contains('/') || mime.len() > 255 || !mime.bytes().all(|c| matches!(c, b' '..=b'~')))
+    {
+        mistakes.add(
+            format!("{at}.mime_type"),
+            format!("found {}", quoted(mime)),
+            "write a media type, like \"application/json\"",
+        );
+    }
+    let route = Route {
+        name: config.name.clone().unwrap_or_default(),
+        access: access(config, at, around, mistakes),
+        description: config.description.clone(),
+        mime_type: config.mime_type.clone(),
+        redirects_are_success: config.redirects_are_success,
+        wallets: config.wallets,
+        response_timeout_seconds: config.response_timeout_seconds,
+    };
+    if let Access::Priced(offers) = &route.access {
+        room(&route, offers, at, mistakes);
+    }
+    (route, matched(config, at, around, mistakes))
+}
+
+fn access(config: &config::Route, at: &str, around: &Surroundings<'_>, mistakes: &mut Mistakes) -> Access {
+    let contradiction = |word: &str, mistakes: &mut Mistakes| {
+        let hint = format!("leave out `offers`, or write `access: priced` instead of `{word}`");
+        mistakes.add(format!("{at}.access"), format!("found `{word}` beside offers"), hint);
+    };
+    match (config.access, config.offers.is_empty()) {
+        (Some(config::Access::Free), true) => Access::Free,
+        (Some(config::Access::Denied), true) => Access::Denied,
+        (Some(config::Access::Free), false) => {
+            contradiction("free", mistakes);
+            Access::Denied
+        }
+        (Some(config::Access::Denied), false) => {
+            contradiction("denied", mistakes);
+            Access::Denied
+        }
+        (Some(config::Access::Priced), true) => {
+            mistakes.add(
+                format!("{at}.offers"),
+                "missing on a priced route",
+                "write at least one offer, like {price: \"$0.01\", network: \"eip155:8453\"}",
+            );
+            Access::Denied
+        }
+        (None, true) => {
+            let hint = "write `offers`, or say `access: free` or `access: denied`";
+            mistakes.add(format!("{at}.access"), "missing, and there are no offers", hint);
+            Access::Denied
+        }
+        (Some(config::Access::Priced) | None, false) => Access::Priced(offers(config, at, around, mistakes)),
+    }
+}
+
+fn offers(config: &config::Route, at: &str, around: &Surroundings<'_>, mistakes: &mut Mistakes) -> Vec<Offer> {
+    if config.offers.len() > 16 {
+        let hint = "write at most 16: buyers and facilitators read no more";
+        mistakes.add(format!("{at}.offers"), format!("found {} offers", config.offers.len()), hint);
+    }
+    let mut compiled: Vec<(usize, Offer)> = Vec::with_capacity(config.offers.len());
+    for (index, written) in config.offers.iter().enumerate() {
+        let at = format!("{at}.offers[{index}]");
+        let Some((settle, terms)) = offer::compile(written, config.settle, &at, &around.offers, mistakes) else {
+            continue;
+        };
+        let facilitators = covering(&terms.network, &at, around.facilitators, mistakes);
+        let terms = Terms::X402(terms);
+        if let Some((first, _)) =
+            compiled.iter().find(|(_, other)| other.settle == settle && same_but_amount(&other.terms, &terms))
+        {
+            let hint = format!(
+                "keep one: offers[{first}] differs in nothing but perhaps the amount, and buyers take the cheaper"
+            );
+            mistakes.add(at, "the same offer twice", hint);
+        }
+        compiled.push((index, Offer { settle, facilitators, terms }));
+    }
+    compiled.into_iter().map(|(_, offer)| offer).collect()
+}
+
+fn same_but_amount(a: &Terms, b: &Terms) -> bool {
+    let (Terms::X402(a), Terms::X402(b)) = (a, b);
+    (&a.scheme, &a.network, &a.asset, &a.pay_to, &a.extra) == (&b.scheme, &b.network, &b.asset, &b.pay_to, &b.extra)
+}
+
+/// Indices of the facilitators that cover `network`.
+fn covering(network: &str, at: &str, facilitators: &[Facilitator], mistakes: &mut Mistakes) -> Vec<u16> {
+    let covering: Vec<u16> = facilitators
+        .iter()
+        .enumerate()
+        .filter(|(_, facilitator)| facilitator.covers(network))
+        .filter_map(|(index, _)| u16::try_from(index).ok())
+        .collect();
+    // Without any facilitator there is one mistake for the whole policy, not one for each offer.
+    if covering.is_empty() && !facilitators.is_empty() {
+        let names: Vec<&str> = facilitators.iter().map(|facilitator| facilitator.name.as_str()).collect();
+        let hint = format!(
+            "add it to `networks` of a facilitator ({}), or add a facilitator that covers it",
+            names.join(", ")
+        );
+        mistakes.add(format!("{at}.network"), format!("no facilitator covers {network}"), hint);
+    }
+    covering
+}
+
+/// The challenge must fit into a header that every proxy lets through, whatever the resource.
+fn room(route: &Route, offers: &[Offer], at: &str, mistakes: &mut Mistakes) {
+    let text = |text: &str| serde_json::Value::from(text).to_string().len();
+    let offered: usize = offers
+        .iter()
+        .map(|offer| {
+            let Terms::X402(terms) = &offer.terms;
+            terms.json.len() + 1 + terms.from_supported.iter().map(|key| key.len() + SUPPLIED_ROOM).sum::<usize>()
+        })
+        .sum();
+    let json = ENVELOPE_ROOM + URL_ROOM + text(&route.description) + text(&route.mime_type) + offered;
+    let header = json.div_ceil(3) * 4;
+    if header > CHALLENGE_LIMIT {
+        let over = header - CHALLENGE_LIMIT;
+        let hint = format!(
+            "leave out offers or shorten `description` or `extra`: about {} bytes of JSON less",
+            over.div_ceil(4) * 3
+        );
+        mistakes.add(
+            format!("{at}.offers"),
+            format!("the challenge would be {header} bytes, {over} more than fit a header"),
+            hint,
+        );
+    }
+}
+
+fn matched(config: &config::Route, at: &str, around: &Surroundings<'_>, mistakes: &mut Mistakes) -> Option<Match> {
+    let before = mistakes.0.len();
+    let hosts = config.hosts.as_ref().map(|hosts| {
+        if hosts.is_empty() {
+            mistakes.add(
+                format!("{at}.hosts"),
+                "found an empty list",
+                "leave it out: the route is then for every host",
+            );
+        }
+        hosts
+            .iter()
+            .enumerate()
+            .filter_map(|(index, host)| one_host(host, &format!("{at}.hosts[{index}]"), around, mistakes))
+            .collect()
+    });
+    if config.methods.as_ref().is_some_and(Vec::is_empty) {
+        mistakes.add(format!("{at}.methods"), "found an empty list", "leave it out: the route then has every method");
+    }
+    let methods = config.methods.clone().unwrap_or_default();
+    for (index, method) in methods.iter().enumerate() {
+        let at = format!("{at}.methods[{index}]");
+        if methods.iter().take(index).any(|other| other == method) {
+            mistakes.add(at, format!("found {} again", quoted(method)), "write each method once");
+        } else if !method::is_allowed(method.as_bytes()) {
+            let upper = method.to_ascii_uppercase();
+            let hint = if method::is_allowed(upper.as_bytes()) {
+                format!("write it in upper case: \"{upper}\"")
+            } else if matches!(upper.as_str(), "CONNECT" | "TRACE") {
+                "leave it out: CONNECT and TRACE are always refused".to_owned()
+            } else {
+                "write a method in upper case, like \"GET\"; for every method leave out `methods`".to_owned()
+            };
+            mistakes.add(at, format!("found {}", quoted(method)), hint);
+        }
+    }
+    let pattern = pattern::parse(&config.path, around.ignore_case)
+        .map_err(|hint| mistakes.add(format!("{at}.path"), format!("found {}", quoted(&config.path)), hint))
+        .ok()?;
+    (mistakes.0.len() == before).then_some(Match { hosts, pattern, methods })
+}
+
+fn one_host(host: &str, at: &str, around: &Surroundings<'_>, mistakes: &mut Mistakes) -> Option<String> {
+    let found = format!("found {}", quoted(host));
+    if let Some((scheme, rest)) = host.split_once("://") {
+        mistakes.add(at, found, format!("leave out `{scheme}://`: \"{}\"", rest.trim_end_matches('/')));
+        return None;
+    }
+    match Authority::parse(host.as_bytes(), true) {
+        Err(hint) => mistakes.add(at, found, format!("{hint}; write a host like \"api.example.com\"")),
+        Ok(authority) => match around.authorities.resolve(&authority) {
+            Some((_, canonical)) => return Some(canonical),
+            None => mistakes.add(at, found, "write a host of one of the `origins`, or add its origin there"),
+        },
+    }
+    None
+}
+
+/// A name for a route that has none, from its path; `taken` says which are in use.
+pub(super) fn name(path: &str, taken: &dyn Fn(&str) -> bool) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        if segment == "*" {
+            words.push("all".to_owned());
+            continue;
+        }
+        let word: String =
+            segment.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
+        let word = word.trim_matches('-');
+        if !word.is_empty() {
+            words.push(word.to_owned());
+        }
+    }
+    let mut base = if words.is_empty() { "root".to_owned() } else { words.join("-") };
+    base.truncate(58);
+    if !taken(&base) {
+        return base;
+    }
+    (2u32..).map(|nth| format!("{base}-{nth}")).find(|name| !taken(name)).unwrap_or(base)
+}
+
+/// Adds a mistake if `name` is not one, or not the first of its kind.
+pub(super) fn check_name(name: &str, at: &str, first: Option<usize>, mistakes: &mut Mistakes) {
+    if !is_name(name) {
+        mistakes.add(
+            format!("{at}.name"),
+            format!("found {}", quoted(name)),
+            "write 1 to 64 letters, digits, `_`, `-`",
+        );
+    } else if let Some(first) = first {
+        let hint = format!("write another name; routes[{first}] has this one");
+        mistakes.add(format!("{at}.name"), format!("found {} again", quoted(name)), hint);
+    }
+}
