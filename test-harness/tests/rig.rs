@@ -399,11 +399,18 @@ async fn envoy_serves_through_the_baseline_filter() -> Result<()> {
     let logs = tempfile::tempdir()?;
     let access_log = logs.path().join("access.json");
     let filter = wasm::build(&tools, "farebox-baseline", &[])?;
-    let filter = WasmFilter::new("baseline", filter, Configuration::Text(String::new()));
+    let filter = WasmFilter::new(
+        "baseline",
+        filter,
+        Configuration::Struct(json!({ "a": [1, "b"] })),
+    )
+    .stop_iteration(true)
+    .host_env_key("RIG_TEST_SECRET");
     let config = Config::new(upstream.port())?
         .filter(filter)
         .access_log(&access_log);
-    let envoy = Envoy::start(&tools, EnvoyConfig::new(config.to_text())).await?;
+    let envoy = EnvoyConfig::new(config.to_text()).env("RIG_TEST_SECRET", "x");
+    let envoy = Envoy::start(&tools, envoy).await?;
     let http = rig::http::client();
     let get = |target: &str| {
         http.get(format!("{}{target}", config.url()))
