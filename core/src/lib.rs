@@ -13,3 +13,5 @@ pub mod policy;
 pub mod problem;
 pub mod rail;
 mod task;
+#[cfg(any(test, feature = "test-host"))]
+pub mod test_host;

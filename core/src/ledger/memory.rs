@@ -9,6 +9,14 @@ use std::rc::Rc;
 #[derive(Clone, Default)]
 pub struct MemoryData(Rc<RefCell<HashMap<String, (Vec<u8>, u32)>>>);
 
+impl MemoryData {
+    /// Bytes of the longest value.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        self.0.borrow().values().map(|(value, _)| value.len()).max().unwrap_or(0)
+    }
+}
+
 impl SharedData for MemoryData {
     fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, SharedError> {
         Ok(self.0.borrow().get(key).cloned())
