@@ -9,6 +9,7 @@ pub mod host;
 pub mod http;
 pub mod json;
 pub mod ledger;
+mod mutant;
 pub mod policy;
 pub mod problem;
 pub mod rail;

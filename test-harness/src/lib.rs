@@ -24,6 +24,9 @@
 //! | [`envoy_config`] | makes configurations for it |
 //! | [`wasm`] | builds the workspace's filters |
 //! | [`process`] | children that cannot outlive the rig, free ports, waiting until ready |
+//! | [`stack`] | all of it together, and the policy of most tests |
+//! | [`scenario`] | what tests and proofs try on a stack |
+//! | [`mistakes`] | policies that must be refused |
 //! | [`raw`] | requests byte for byte |
 //! | [`accounts`] | the public test accounts |
 //!
@@ -60,8 +63,11 @@ pub mod envoy;
 pub mod envoy_config;
 pub mod facilitator;
 pub mod http;
+pub mod mistakes;
 pub mod process;
 pub mod raw;
+pub mod scenario;
+pub mod stack;
 pub mod tools;
 pub mod upstream;
 pub mod wasm;
@@ -70,5 +76,6 @@ pub use buyer::{Bought, Buyer, Purchase};
 pub use chain::Chain;
 pub use envoy::{Envoy, EnvoyConfig};
 pub use facilitator::{Facilitator, Fault, Operation};
+pub use stack::{Plan, Stack};
 pub use tools::Tools;
 pub use upstream::Upstream;

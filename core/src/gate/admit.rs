@@ -7,6 +7,7 @@ use super::{Gate, Visit, owned};
 use crate::host::{Event, Host};
 use crate::http::Headers;
 use crate::ledger::{Claim, Claimed, Money, NewClaim, Service, Store, StoreError, Ticket};
+use crate::mutant;
 use crate::policy::{Access, Route, Wallets};
 use crate::problem::{Code, Problem};
 use crate::rail::{self, Checked, Menu, Offer, Paid, Payment, Resource, Settle, Verdict};
@@ -93,7 +94,11 @@ impl Gate {
             checked: checked.is_ok(),
             repeatable: matches!(visit.request.method(), "GET" | "HEAD"),
         };
-        host.store().claim(&payment.claim_id(), &new, now).await.map_err(|error| {
+        let mut id = payment.claim_id();
+        if mutant::is("no_claim") {
+            let _ = host.random(&mut id.0);
+        }
+        host.store().claim(&id, &new, now).await.map_err(|error| {
             if error == StoreError::Full {
                 host.event(&Event::Claim { state: "refused" });
             }

@@ -7,6 +7,7 @@ use super::settle::{GRACE, settle};
 use super::{Gate, Visit, owned};
 use crate::host::{Fact, Held, Host};
 use crate::http::Edits;
+use crate::mutant;
 use crate::policy::Route;
 use crate::rail::{self, Paid};
 use std::rc::Rc;
@@ -54,10 +55,10 @@ impl<H: Host> Admitted<H> {
         visit: &Visit<'_>,
         held: &R,
     ) -> Result<Outcome<H>, Refusal> {
-        let success = visit.route.is_none_or(|route| succeeded(held, route));
+        let success = visit.route.is_none_or(|route| succeeded(held, route)) || mutant::is("charge_failures");
         match self {
             Self::Free => Ok(Outcome::unpaid("free")),
-            Self::Verified { hold, .. } if !success => {
+            Self::Verified { hold, .. } if !success || mutant::is("no_settle") => {
                 hold.release().await;
                 Ok(Outcome::unpaid("upstream_failed"))
             }

@@ -1,0 +1,150 @@
+//! A whole stack: chain, official facilitator, upstream, Envoy with a filter in it, official buyer.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::envoy_config::{Config, Configuration, FACILITATOR, WasmFilter};
+use crate::{Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Tools, Upstream, accounts};
+
+/// How a stack is to be.
+pub struct Plan {
+    /// The filter's `.wasm`.
+    pub filter: PathBuf,
+    /// The policy, made from the origin that clients use (`http://127.0.0.1:<port>`).
+    pub policy: fn(&str) -> Value,
+    /// Envoy's worker threads.
+    pub workers: u32,
+    /// Whether the policy is given as a structure (`Struct`), as in YAML, instead of as text.
+    pub structured: bool,
+    /// Envoy's `allow_on_headers_stop_iteration` for the filter.
+    pub stop_iteration: bool,
+    /// Variables of Envoy's environment that the filter may read.
+    pub env: Vec<(String, String)>,
+    /// Last changes to Envoy's configuration.
+    pub adjust: fn(&mut Config),
+}
+
+impl Plan {
+    /// Two workers, the policy as a structure.
+    pub fn new(filter: impl Into<PathBuf>, policy: fn(&str) -> Value) -> Self {
+        Self {
+            filter: filter.into(),
+            policy,
+            workers: 2,
+            structured: true,
+            stop_iteration: false,
+            env: Vec::new(),
+            adjust: |_| {},
+        }
+    }
+
+    /// With a variable of the environment that the filter may read.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A running stack. Everything in it ends when it is dropped.
+pub struct Stack {
+    /// Anvil with the token.
+    pub chain: Chain,
+    /// The official facilitator.
+    pub facilitator: Facilitator,
+    /// The upstream.
+    pub upstream: Upstream,
+    /// Envoy with the filter.
+    pub envoy: Envoy,
+    /// The official client.
+    pub buyer: Buyer,
+    /// What Envoy was configured with.
+    pub config: Config,
+    /// Envoy's access log, one JSON object a line.
+    pub access_log: PathBuf,
+    _dir: TempDir,
+}
+
+impl Stack {
+    /// Starts everything and waits until it is ready.
+    ///
+    /// # Errors
+    /// If a part does not start.
+    pub async fn start(tools: &Tools, plan: Plan) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("farebox-stack-").tempdir()?;
+        let chain = Chain::start(tools).await?;
+        let facilitator = Facilitator::start(tools, &chain).await?;
+        let upstream = Upstream::start()?;
+        let access_log = dir.path().join("access.log");
+        let mut config = Config::new(upstream.port())?
+            .cluster(FACILITATOR, facilitator.port())
+            .access_log(&access_log);
+        (plan.adjust)(&mut config);
+        let policy = (plan.policy)(&config.url());
+        let configuration = if plan.structured {
+            Configuration::Struct(policy)
+        } else {
+            Configuration::Text(policy.to_string())
+        };
+        let mut filter = WasmFilter::new("farebox", plan.filter, configuration).stop_iteration(plan.stop_iteration);
+        for (name, _) in &plan.env {
+            filter = filter.host_env_key(name);
+        }
+        config = config.filter(filter);
+        let mut envoy = EnvoyConfig::new(config.to_text()).concurrency(plan.workers);
+        for (name, value) in &plan.env {
+            envoy = envoy.env(name, value);
+        }
+        let envoy = Envoy::start(tools, envoy).await?;
+        let buyer = Buyer::start(tools, accounts::BUYER).await?;
+        Ok(Self { chain, facilitator, upstream, envoy, buyer, config, access_log, _dir: dir })
+    }
+
+    /// The URL of a path at the gate.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.config.url())
+    }
+}
+
+/// The policy of most tests: one route of each kind, priced $0.01 unless its name says otherwise.
+pub fn test_policy(origin: &str) -> Value {
+    let priced = |name: &str, path: &str, more: Value| {
+        let mut route = serde_json::json!({
+            "name": name, "path": path, "description": name, "mime_type": "application/json",
+            "response_timeout_seconds": 30,
+            "offers": [{ "price": "$0.01", "network": crate::chain::NETWORK, "max_timeout_seconds": 120 }]
+        });
+        if let (Some(route), Some(more)) = (route.as_object_mut(), more.as_object()) {
+            route.extend(more.clone());
+        }
+        route
+    };
+    let none = || serde_json::json!({});
+    serde_json::json!({
+        "version": 1,
+        "origins": [origin],
+        "default": "denied",
+        "payees": { crate::chain::NETWORK: accounts::PAYEE.address },
+        "facilitators": [{ "name": "official", "url": "http://facilitator.local", "cluster": FACILITATOR }],
+        "routes": [
+            priced("after", "/plain/after", none()),
+            priced("before", "/plain/before", serde_json::json!({ "settle": "before" })),
+            priced("users", "/plain/users/{id}", none()),
+            priced("dear", "/plain/dear", serde_json::json!({
+                "offers": [{ "price": "$0.02", "network": crate::chain::NETWORK, "max_timeout_seconds": 120 }] })),
+            priced("slow", "/slow", none()),
+            priced("fail", "/fail", none()),
+            priced("fail-before", "/fail/before", serde_json::json!({ "settle": "before" })),
+            priced("redirect", "/redirect", none()),
+            priced("reset", "/reset", none()),
+            priced("stream", "/stream", none()),
+            priced("large", "/large", none()),
+            priced("upload", "/upload", none()),
+            { "name": "free", "path": "/plain/free", "access": "free" },
+            { "name": "denied", "path": "/plain/denied", "access": "denied" }
+        ]
+    })
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask test`: everything, in the order in which it fails soonest.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// Options of `test`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Leave out formatting and lints.
+    #[arg(long)]
+    no_lints: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let started = Instant::now();
+    if !options.no_lints {
+        step("format", "cargo", &["fmt", "--all", "--check"])?;
+        step(
+            "lints",
+            "cargo",
+            &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
+        )?;
+    }
+    step("unit, vector and property tests", "cargo", &["test", "--locked", "-p", "farebox-core", "--all-features"])?;
+    step("filter tests", "cargo", &["test", "--locked", "-p", "farebox-filter"])?;
+    let tools = crate::build::tools()?;
+    for features in [&[][..], &["trap"]] {
+        rig::wasm::build(&tools, "farebox-filter", features)?;
+    }
+    step("real-process tests", "cargo", &["test", "--locked", "-p", "farebox-test-harness"])?;
+    println!("everything passed in {} s", started.elapsed().as_secs());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn step(what: &str, program: &str, arguments: &[&str]) -> Result<()> {
+    let started = Instant::now();
+    eprintln!("== {what}");
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(rig::tools::workspace_dir())
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        bail!("{what} failed: {program} {}", arguments.join(" "));
+    }
+    eprintln!("== {what}: {} s", started.elapsed().as_secs());
+    Ok(())
+}
