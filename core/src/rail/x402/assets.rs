@@ -49,28 +49,29 @@ impl Assets {
     /// The asset of `network` that a price in dollars means: the first of the table, else the policy's first.
     #[must_use]
     pub fn default_of(&self, network: &str) -> Option<&Asset> {
-        self.all().find(|asset| asset.network == network)
+        self.iter().find(|asset| asset.network == network)
     }
 
     /// The asset of `network` with this ticker.
     #[must_use]
     pub fn by_symbol(&self, network: &str, symbol: &str) -> Option<&Asset> {
-        self.all().find(|asset| asset.network == network && asset.symbol.eq_ignore_ascii_case(symbol))
+        self.iter().find(|asset| asset.network == network && asset.symbol.eq_ignore_ascii_case(symbol))
     }
 
     /// The asset of `network` at this address, written as x402 writes it.
     #[must_use]
     pub fn by_address(&self, network: &str, address: &str) -> Option<&Asset> {
-        self.all().find(|asset| asset.network == network && asset.address == address)
+        self.iter().find(|asset| asset.network == network && asset.address == address)
     }
 
     /// Tickers known on `network`, for hints.
     #[must_use]
     pub fn symbols(&self, network: &str) -> Vec<&str> {
-        self.all().filter(|asset| asset.network == network).map(|asset| &*asset.symbol).collect()
+        self.iter().filter(|asset| asset.network == network).map(|asset| &*asset.symbol).collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Asset> {
+    /// Every known asset, built-in ones first.
+    pub fn iter(&self) -> impl Iterator<Item = &Asset> {
         DEFAULTS.iter().chain(&self.own)
     }
 }
