@@ -34,7 +34,7 @@ impl Plan {
             filter: filter.into(),
             policy,
             workers: 2,
-            structured: true,
+            structured: false,
             stop_iteration: false,
             env: Vec::new(),
             adjust: |_| {},
