@@ -480,9 +480,6 @@ impl<P: Proxy> Executor<P> {
             self.vacate(index, &role);
         }
         if let Role::Exchange(stream) = &role {
-            if !known {
-                stream.gone.set(true);
-            }
             self.apply(stream);
             if ended {
                 self.close(stream);

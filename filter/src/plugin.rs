@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 /// The filter of one VM: on a host, with what decides.
 pub(crate) struct Plugin<P: Proxy, L: Logic> {
-    executor: Executor<P>,
+    pub(crate) executor: Executor<P>,
     roots: RefCell<ById<Root<P, L>>>,
 }
 

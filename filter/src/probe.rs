@@ -117,15 +117,15 @@ async fn common<H: Host>(host: &H, step: &str, value: &str) -> Result<(), String
             let (mut one, mut two) = (pin!(host.callout(call(value))), pin!(host.callout(call(value))));
             let (mut first, mut second) = (None, None);
             poll_fn(|cx| {
-                if first.is_none() {
-                    if let Poll::Ready(answer) = one.as_mut().poll(cx) {
-                        first = Some(answer);
-                    }
+                if first.is_none()
+                    && let Poll::Ready(answer) = one.as_mut().poll(cx)
+                {
+                    first = Some(answer);
                 }
-                if second.is_none() {
-                    if let Poll::Ready(answer) = two.as_mut().poll(cx) {
-                        second = Some(answer);
-                    }
+                if second.is_none()
+                    && let Poll::Ready(answer) = two.as_mut().poll(cx)
+                {
+                    second = Some(answer);
                 }
                 if first.is_some() && second.is_some() { Poll::Ready(()) } else { Poll::Pending }
             })
