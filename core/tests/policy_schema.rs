@@ -14,6 +14,11 @@ fn policy_schema_is_current() {
 }
 
 #[test]
+fn null_is_nowhere() {
+    assert!(!farebox_core::policy::schema().to_string().contains("null"));
+}
+
+#[test]
 fn every_field_is_described_and_nothing_else_is_allowed() {
     fn walk(schema: &Value, path: &str) {
         if let Some(properties) = schema.get("properties").and_then(Value::as_object) {

@@ -25,6 +25,8 @@ mod pattern;
 mod read;
 mod route;
 pub mod routes;
+#[cfg(feature = "schema")]
+mod schema;
 mod secret;
 
 pub use canonical::{BadRequest, CanonicalRequest};
@@ -122,5 +124,5 @@ impl Policy {
 #[cfg(feature = "schema")]
 #[must_use]
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(config::Config).to_value()
+    schema::schema()
 }
