@@ -9,6 +9,7 @@
 //! | a stream as the core sees it | `exchange` |
 //! | the world as the core sees it | `host` |
 //! | the ledger's place | `shared` |
+//! | configurations in YAML | `structure` |
 //! | a plugin configuration, and which hosts are accepted | `root` |
 //!
 //! A panic in a filter ends its VM, and with it every exchange of that worker. So nothing here panics, whatever the
@@ -32,6 +33,7 @@ mod probe;
 mod root;
 mod shared;
 mod stream;
+mod structure;
 #[cfg(test)]
 mod tests;
 mod trap;

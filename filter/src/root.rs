@@ -40,11 +40,7 @@ impl<P: Proxy, L: Logic> Root<P, L> {
             return None;
         }
         let json = match proxy.bytes(Buffer::PluginConfiguration, size) {
-            Ok(json) if !json.is_empty() => json,
-            Ok(_) => {
-                refused("there is none; put the policy in the plugin's `configuration`");
-                return None;
-            }
+            Ok(configuration) => crate::structure::json(configuration),
             Err(status) => {
                 refused(&format!("the host would not give it ({status})"));
                 return None;

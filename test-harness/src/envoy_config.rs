@@ -298,6 +298,19 @@ impl Configuration {
     }
 }
 
+/// The expressions that make Prometheus labels of what is in the names of farebox's statistics; those of the shipped
+/// configurations.
+pub fn farebox_stats_tags() -> Vec<(String, String)> {
+    let tag = |name: &str, regex: &str| (name.to_owned(), regex.to_owned());
+    vec![
+        tag("route", r"^wasmcustom\.farebox_exchanges_total(\.route\.([^.]+))"),
+        tag("decision", r"^wasmcustom\.farebox_exchanges_total\.route\.[^.]+(\.decision\.([^.]+))"),
+        tag("kind", r"^wasmcustom\.farebox_callout[a-z_]+(\.kind\.([^.]+))"),
+        tag("outcome", r"^wasmcustom\.farebox_callouts_total\.kind\.[^.]+(\.outcome\.([^.]+))"),
+        tag("state", r"^wasmcustom\.farebox_claims_total(\.state\.([^.]+))"),
+    ]
+}
+
 /// The fields of an access log line, and the format that each is made by. What the filter knows comes from the
 /// filter state that it sets; a value that is not there is null.
 pub fn access_log_fields() -> Vec<(&'static str, String)> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::envoy_config::{Config, Configuration, FACILITATOR, WasmFilter};
+use crate::envoy_config::{Config, Configuration, FACILITATOR, WasmFilter, farebox_stats_tags};
 use crate::{Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Tools, Upstream, accounts};
 
 /// How a stack is to be.
@@ -34,7 +34,7 @@ impl Plan {
             filter: filter.into(),
             policy,
             workers: 2,
-            structured: false,
+            structured: true,
             stop_iteration: false,
             env: Vec::new(),
             adjust: |_| {},
@@ -82,6 +82,7 @@ impl Stack {
         let mut config = Config::new(upstream.port())?
             .cluster(FACILITATOR, facilitator.port())
             .access_log(&access_log);
+        config.stats_tags = farebox_stats_tags();
         (plan.adjust)(&mut config);
         let policy = (plan.policy)(&config.url());
         let configuration = if plan.structured {
