@@ -253,10 +253,9 @@ impl Exchange for TestExchange {
         let request = apply(&self.headers, &edits);
         self.host.0.forwarded.borrow_mut().push(request.clone());
         let host = self.host.clone();
-        let headers = std::future::poll_fn(move |_| {
-            (host.0.upstream.borrow_mut())(&request).map_or(Poll::Pending, Poll::Ready)
-        })
-        .await;
+        let headers =
+            std::future::poll_fn(move |_| (host.0.upstream.borrow_mut())(&request).map_or(Poll::Pending, Poll::Ready))
+                .await;
         TestHeld { headers, stream: self.stream }
     }
 

@@ -99,7 +99,8 @@ async fn tell(stack: &Stack) -> Result<Story> {
     show(&format!("charged: {} atomic units; settlements asked for: {}", failed.payee_delta, failed.asked.settle));
 
     let was_paid = is_paid(&paid);
-    let charged = failed.payee_delta != 0 || failed.asked.settle != 0 || failed.bought.status != 500 || failed.hits != 1;
+    let charged =
+        failed.payee_delta != 0 || failed.asked.settle != 0 || failed.bought.status != 500 || failed.hits != 1;
     say(if was_paid && replay_refused && !charged { "It holds." } else { "It does not hold." });
     Ok(Story {
         json: json!({

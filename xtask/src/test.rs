@@ -20,7 +20,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         step(
             "lints",
             "cargo",
-            &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
+            &[
+                "clippy",
+                "--quiet",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-D",
+                "warnings",
+            ],
         )?;
     }
     step("unit, vector and property tests", "cargo", &["test", "--locked", "-p", "farebox-core", "--all-features"])?;

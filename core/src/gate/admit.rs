@@ -8,7 +8,7 @@ use crate::host::{Event, Host};
 use crate::http::Headers;
 use crate::ledger::{Claim, Claimed, Money, NewClaim, Service, Store, StoreError, Ticket};
 use crate::mutant;
-use crate::policy::{Access, Route, Wallets};
+use crate::policy::{Access, CHALLENGE_LIMIT, Route, Wallets};
 use crate::problem::{Code, Problem};
 use crate::rail::{self, Checked, Menu, Offer, Paid, Payment, Resource, Settle, Verdict};
 use std::rc::Rc;
@@ -18,11 +18,7 @@ pub(super) enum Admitted<H: Host> {
     /// It needs nothing.
     Free,
     /// A payment that a facilitator found good and that is settled once the upstream has answered.
-    Verified {
-        hold: Hold<H>,
-        offer: Offer,
-        payment: Payment,
-    },
+    Verified { hold: Hold<H>, offer: Offer, payment: Payment },
     /// A payment that is settled.
     Paid {
         hold: Hold<H>,
@@ -215,11 +211,24 @@ pub(super) fn challenge<H: Host>(
     if menu.is_empty() {
         return Problem::new(Code::OffersUnavailable, "none of the route's offers can be made at the moment").into();
     }
-    let url = visit.request.url();
-    let resource = Resource { url: &url, description: &route.description, mime_type: &route.mime_type };
     let mut nonce = [0; 16];
     let nonce = host.random(&mut nonce).is_ok().then(|| crate::crypto::hex::encode(&nonce));
-    Refusal { problem, headers: menu.challenge(error, resource, nonce.as_deref()) }
+    let lines = |url: &str| {
+        let resource = Resource { url, description: &route.description, mime_type: &route.mime_type };
+        menu.challenge(error, resource, nonce.as_deref())
+    };
+    let fits = |lines: &Vec<(String, String)>| {
+        lines.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CHALLENGE_LIMIT
+    };
+    // The policy made sure that the offers fit; a long query, then a long path, may be too much on top of them.
+    let without_query = || format!("{}{}", visit.request.origin(), visit.request.path());
+    let whole = Some(lines(&visit.request.url())).filter(&fits);
+    match whole.or_else(|| Some(lines(&without_query())).filter(&fits)) {
+        Some(headers) => Refusal { problem, headers },
+        None => {
+            Problem::new(Code::PathTooLong, "the path leaves no room for a challenge in the response's headers").into()
+        }
+    }
 }
 
 /// A challenge after a payment that was no good; problems that paying again cannot help come as they are.
@@ -232,13 +241,7 @@ fn challenge_again<H: Host>(host: &H, visit: &Visit<'_>, route: &Route, menu: &M
 }
 
 /// What a client is told when its payment was not settled.
-pub(super) fn refused<H: Host>(
-    host: &H,
-    visit: &Visit<'_>,
-    route: &Route,
-    menu: &Menu,
-    not_paid: NotPaid,
-) -> Refusal {
+pub(super) fn refused<H: Host>(host: &H, visit: &Visit<'_>, route: &Route, menu: &Menu, not_paid: NotPaid) -> Refusal {
     match not_paid {
         NotPaid::Problem(problem) => problem.into(),
         NotPaid::Refused { reason, response } => {

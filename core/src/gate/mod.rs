@@ -25,7 +25,6 @@ mod tend;
 mod tests;
 
 use crate::host::{Capabilities, Done, Event, Exchange, Fact, Held, Host};
-use crate::http::Headers;
 use crate::mutant;
 use crate::policy::{Access, CanonicalRequest, DefaultAccess, Mistakes, Policy, Route, Routed};
 use crate::problem::{Code, Problem};
@@ -68,14 +67,18 @@ impl Gate {
 
     /// Decides one exchange.
     pub async fn serve<H: Host, E: Exchange>(self: Rc<Self>, host: H, exchange: E) -> Done {
-        let visit = match self.receive(exchange.headers()) {
-            Ok(visit) => visit,
-            Err((route, refusal)) => return self.refuse(&host, exchange, route, refusal),
+        let request = match self.policy.canonical(exchange.headers()) {
+            Ok(request) => request,
+            Err(bad) => return self.refuse(&host, exchange, UNMATCHED, Problem::from(bad).into()),
         };
         if let Some(reply) = cors::preflight(&self.policy, exchange.headers()) {
-            decided(&host, &exchange_notes(&exchange), visit.name(), "preflight");
+            decided(&host, &exchange_notes(&exchange), UNMATCHED, "preflight");
             return exchange.reply(reply);
         }
+        let visit = match self.visit(request) {
+            Ok(visit) => visit,
+            Err(refusal) => return self.refuse(&host, exchange, UNMATCHED, refusal),
+        };
         let admitted = match self.admit(&host, &visit, exchange.headers()).await {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&host, exchange, visit.name(), refusal),
@@ -105,18 +108,18 @@ impl Gate {
         }
     }
 
-    /// Reads the request in its one canonical form and finds its route.
-    fn receive(&self, headers: &Headers) -> Result<Visit<'_>, (&'static str, Refusal)> {
-        let request = self.policy.canonical(headers).map_err(|bad| (UNMATCHED, Refusal::from(Problem::from(bad))))?;
-        let refused = |code, detail: &str| Err((UNMATCHED, Refusal::from(Problem::new(code, detail))));
+    /// Finds the route of a request.
+    fn visit(&self, request: CanonicalRequest) -> Result<Visit<'_>, Refusal> {
         match self.policy.route(&request) {
             Routed::Route(route) => Ok(Visit { request, route: Some(route) }),
             Routed::Unmatched(DefaultAccess::Free) => Ok(Visit { request, route: None }),
-            Routed::Unmatched(DefaultAccess::Denied) => refused(Code::NoRoute, "no route of the policy matches"),
+            Routed::Unmatched(DefaultAccess::Denied) => {
+                Err(Problem::new(Code::NoRoute, "no route of the policy matches").into())
+            }
             Routed::MethodNotAllowed { allow } => {
                 let mut refusal = Refusal::from(Problem::new(Code::MethodNotAllowed, format!("allowed here: {allow}")));
                 refusal.headers.push(("allow".to_owned(), allow.to_owned()));
-                Err((UNMATCHED, refusal))
+                Err(refusal)
             }
         }
     }

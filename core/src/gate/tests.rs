@@ -138,7 +138,8 @@ fn settle_after_verifies_forwards_settles_and_hands_out_the_receipt() {
 fn settle_before_settles_first_and_never_asks_verify() {
     let host = TestHost::new(NOW, honest, upstream("200"));
     let gate = gate("before");
-    let challenge = decoded(&host.send(&gate, request("GET", "/premium-data", &[])).reply().unwrap(), "payment-required");
+    let challenge =
+        decoded(&host.send(&gate, request("GET", "/premium-data", &[])).reply().unwrap(), "payment-required");
     assert_eq!(challenge["accepts"][0]["extra"]["paymentFlow"], "upfront");
     let mut payment = vector_payment();
     payment["accepted"] = challenge["accepts"][0].clone();
@@ -281,7 +282,8 @@ fn a_facilitator_that_lies_or_fails_never_lets_a_request_through() {
 #[test]
 fn a_negative_verify_counts_under_any_status_and_leaves_no_claim() {
     for status in [200, 400, 500] {
-        let refuse = move |_: &Callout| answer(status, json!({ "isValid": false, "invalidReason": "insufficient_funds" }));
+        let refuse =
+            move |_: &Callout| answer(status, json!({ "isValid": false, "invalidReason": "insufficient_funds" }));
         let host = TestHost::new(NOW, refuse, upstream("200"));
         let gate = gate("after");
         let reply = pay(&host, &gate, "/premium-data", &payment());
@@ -456,6 +458,26 @@ fn owned_fields_are_stripped_on_every_route_in_both_directions() {
 }
 
 #[test]
+fn a_long_target_never_makes_a_challenge_that_clients_cannot_read() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let long = format!("/premium-data?q={}", "x".repeat(7000));
+    let reply = host.send(&gate("after"), request("GET", &long, &[])).reply().unwrap();
+    assert_eq!(decoded(&reply, "payment-required")["resource"]["url"], "https://api.example.com/premium-data");
+    assert!(header(&reply, "payment-required").unwrap().len() < 8192);
+}
+
+#[test]
+fn the_upstream_sees_the_authority_that_was_judged() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let headers: Headers =
+        [(":method", "GET"), (":scheme", "https"), (":authority", "API.example.com:443"), (":path", "/free")]
+            .into_iter()
+            .collect();
+    assert_eq!(host.send(&gate("after"), headers).reply().unwrap().status, 200);
+    assert_eq!(host.forwarded()[0].text(":authority"), Some("api.example.com"));
+}
+
+#[test]
 fn two_payments_on_one_request_are_refused() {
     let host = TestHost::new(NOW, honest, upstream("200"));
     let payment = payment();
@@ -470,12 +492,16 @@ fn two_payments_on_one_request_are_refused() {
 #[test]
 fn what_the_policy_does_not_name_is_refused() {
     let host = TestHost::new(NOW, honest, upstream("200"));
-    for (path, status, expected) in [("/nothing", 404, "no_route"), ("/denied", 403, "route_denied"), ("/a//b", 400, "bad_path")] {
+    for (path, status, expected) in
+        [("/nothing", 404, "no_route"), ("/denied", 403, "route_denied"), ("/a//b", 400, "bad_path")]
+    {
         let reply = host.send(&gate("after"), request("GET", path, &[])).reply().unwrap();
         assert_eq!((reply.status, code(&reply).as_str()), (status, expected));
     }
     let other: Headers =
-        [(":method", "GET"), (":scheme", "https"), (":authority", "other.example"), (":path", "/free")].into_iter().collect();
+        [(":method", "GET"), (":scheme", "https"), (":authority", "other.example"), (":path", "/free")]
+            .into_iter()
+            .collect();
     let reply = host.send(&gate("after"), other).reply().unwrap();
     assert_eq!((reply.status, code(&reply).as_str()), (421, "unknown_host"));
     assert!(host.forwarded().is_empty());

@@ -124,6 +124,9 @@ fn report(id: u32, mutant: Option<&str>, finding: Result<Finding>) -> Result<Fin
         },
     };
     let verdict = if finding.holds { "holds" } else { "DOES NOT HOLD" };
-    println!("claim {}: {verdict}\n  tried:  {}\n  figure: {}\n  bar:    {}", finding.id, finding.tried, finding.figure, finding.bar);
+    println!(
+        "claim {}: {verdict}\n  tried:  {}\n  figure: {}\n  bar:    {}",
+        finding.id, finding.tried, finding.figure, finding.bar
+    );
     Ok(finding)
 }

@@ -10,12 +10,8 @@ use serde_json::Value;
 use std::process::Command;
 
 /// The claims, and the faults under which each must not hold.
-pub(super) const CLAIMS: &[(u32, &[&str])] = &[
-    (1, &["no_claim", "charge_failures"]),
-    (2, &["no_settle"]),
-    (3, &["no_claim"]),
-    (4, &["accept_mistakes"]),
-];
+pub(super) const CLAIMS: &[(u32, &[&str])] =
+    &[(1, &["no_claim", "charge_failures"]), (2, &["no_settle"]), (3, &["no_claim"]), (4, &["accept_mistakes"])];
 
 pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
     match id {
@@ -67,7 +63,8 @@ fn demo(subject: &Subject) -> Result<Finding> {
         id: 1,
         tried: "git clone, then cargo xtask demo --json".to_owned(),
         figure: format!("{}, {said}", output.status),
-        bar: "exit 0; paid, payee_delta = price, replay_refused, failed upstream not charged, transaction, wasm_bytes".to_owned(),
+        bar: "exit 0; paid, payee_delta = price, replay_refused, failed upstream not charged, transaction, wasm_bytes"
+            .to_owned(),
         holds,
     })
 }
@@ -91,7 +88,8 @@ async fn official_client(subject: &Subject) -> Result<Finding> {
         id: 2,
         tried: "@x402/fetch through Envoy on a settle-after and a settle-before route".to_owned(),
         figure: format!("{}; {}", row("after", &after), row("before", &before)),
-        bar: "both 200 and settled once on the chain for the price; after: 1 verify, 1 settle; before: 0 and 1".to_owned(),
+        bar: "both 200 and settled once on the chain for the price; after: 1 verify, 1 settle; before: 0 and 1"
+            .to_owned(),
         holds,
     })
 }

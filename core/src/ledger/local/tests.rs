@@ -1,6 +1,6 @@
 use super::*;
-use crate::ledger::memory::MemoryData;
 use crate::ledger::Binding;
+use crate::ledger::memory::MemoryData;
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
@@ -179,7 +179,12 @@ fn foreign_bytes_are_an_error_and_never_a_free_claim() {
 
 #[test]
 fn records_survive_the_bytes_with_transactions_of_every_kind() {
-    for transaction in ["", "0xabababababababababababababababababababababababababababababababab", "5VERv8NMvzbJMEkV8xnrLkEaWRtSz9CosKDYjCJjBRnbJLgp8uirBgmQpjKhoR4tjF3ZpRzrFmBV6UjKdiSZkQUW", "0xABcd"] {
+    for transaction in [
+        "",
+        "0xabababababababababababababababababababababababababababababababab",
+        "5VERv8NMvzbJMEkV8xnrLkEaWRtSz9CosKDYjCJjBRnbJLgp8uirBgmQpjKhoR4tjF3ZpRzrFmBV6UjKdiSZkQUW",
+        "0xABcd",
+    ] {
         let claim = Claim {
             money: Money::Settled,
             service: Service::Failed,

@@ -33,7 +33,9 @@ pub fn names(accepted: &Value, requirement: &Value) -> bool {
     let (Some(accepted), Some(requirement)) = (accepted.as_object(), requirement.as_object()) else { return false };
     accepted.len() == requirement.len()
         && requirement.iter().all(|(key, ours)| {
-            accepted.get(key).is_some_and(|theirs| if key == "extra" { contains(theirs, ours) } else { equal(theirs, ours) })
+            accepted
+                .get(key)
+                .is_some_and(|theirs| if key == "extra" { contains(theirs, ours) } else { equal(theirs, ours) })
         })
 }
 
@@ -67,7 +69,10 @@ fn contains(theirs: &Value, ours: &Value) -> bool {
 /// What is wrong with it, if that can be told from here.
 pub fn check(payment: &Payment, terms: &Terms, only_keys: bool, now: u64) -> Result<Checked, Problem> {
     let Some(domain) = &terms.domain else {
-        return Ok(Checked { expires: now.saturating_add(terms.max_timeout_seconds).saturating_add(OPAQUE_KEPT), payer_proven: false });
+        return Ok(Checked {
+            expires: now.saturating_add(terms.max_timeout_seconds).saturating_add(OPAQUE_KEPT),
+            payer_proven: false,
+        });
     };
     let Some(exact) = &payment.exact else {
         return Err(Problem::new(Code::PaymentInvalid, "the payload is not a well-formed EIP-3009 authorization"));
@@ -77,12 +82,18 @@ pub fn check(payment: &Payment, terms: &Terms, only_keys: bool, now: u64) -> Res
         return Err(Problem::new(Code::PaymentTerms, "the authorization pays another payee than the offer's"));
     }
     if authorization.value != uint_word(terms.amount) {
-        return Err(Problem::new(Code::PaymentTerms, format!("the authorization must be for exactly {} atomic units", terms.amount)));
+        return Err(Problem::new(
+            Code::PaymentTerms,
+            format!("the authorization must be for exactly {} atomic units", terms.amount),
+        ));
     }
     let valid_before = window(authorization, terms.max_timeout_seconds, now)?;
     let payer_proven = token(terms, domain).is_some_and(|domain| authorization.is_signed_by_payer(&domain));
     if only_keys && !payer_proven {
-        return Err(Problem::new(Code::PaymentInvalid, "the signature is not the payer's key's, and this route takes no contract wallets"));
+        return Err(Problem::new(
+            Code::PaymentInvalid,
+            "the signature is not the payer's key's, and this route takes no contract wallets",
+        ));
     }
     Ok(Checked { expires: valid_before.saturating_add(KEPT), payer_proven })
 }
@@ -92,7 +103,10 @@ fn window(authorization: &Authorization, max_timeout: u64, now: u64) -> Result<u
     let seconds = |word| word_uint(word).and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(u64::MAX);
     let (after, before) = (seconds(&authorization.valid_after), seconds(&authorization.valid_before));
     if before < now.saturating_add(MIN_REMAINING) {
-        return Err(Problem::new(Code::PaymentExpired, format!("validBefore must be at least {MIN_REMAINING} s ahead")));
+        return Err(Problem::new(
+            Code::PaymentExpired,
+            format!("validBefore must be at least {MIN_REMAINING} s ahead"),
+        ));
     }
     if after > now {
         return Err(Problem::new(Code::PaymentTimeWindow, "validAfter lies in the future"));

@@ -192,7 +192,10 @@ mod tests {
             }
         });
         let authorization = Authorization::read(&payload).unwrap();
-        assert_eq!(hex::encode(&authorization.digest(&usdc_sepolia())), vectors()["specExample_digest"].as_str().unwrap());
+        assert_eq!(
+            hex::encode(&authorization.digest(&usdc_sepolia())),
+            vectors()["specExample_digest"].as_str().unwrap()
+        );
         assert!(authorization.is_signed_by_payer(&usdc_sepolia()));
     }
 
@@ -217,7 +220,8 @@ mod tests {
         let text = vectors()["exact3009_payloadJson"].as_str().unwrap().to_owned();
         let one: Value = serde_json::from_str(&text).unwrap();
         let mut other = one["payload"].clone();
-        other["authorization"]["from"] = one["payload"]["authorization"]["from"].as_str().unwrap().to_lowercase().into();
+        other["authorization"]["from"] =
+            one["payload"]["authorization"]["from"].as_str().unwrap().to_lowercase().into();
         other["authorization"]["value"] = "00010000".into();
         let one = Authorization::read(&one["payload"]).unwrap();
         let other = Authorization::read(&other).unwrap();

@@ -67,8 +67,15 @@ pub struct Settled {
 
 /// The request for `/verify` or `/settle`: the client's payment unchanged, and our own requirement.
 #[must_use]
-pub fn call(to: &Facilitator, endpoint: &'static str, payment: &Payment, terms: &Terms, timeout_seconds: u64) -> Callout {
-    let body = format!(r#"{{"x402Version":2,"paymentPayload":{},"paymentRequirements":{}}}"#, payment.text.trim(), terms.json);
+pub fn call(
+    to: &Facilitator,
+    endpoint: &'static str,
+    payment: &Payment,
+    terms: &Terms,
+    timeout_seconds: u64,
+) -> Callout {
+    let body =
+        format!(r#"{{"x402Version":2,"paymentPayload":{},"paymentRequirements":{}}}"#, payment.text.trim(), terms.json);
     let mut call = request(to, "POST", endpoint, timeout_seconds);
     call.headers.push(("content-type".to_owned(), "application/json".to_owned()));
     call.body = body.into_bytes();
@@ -162,7 +169,9 @@ pub fn settlement(answer: Result<Answer, CalloutError>, payment: &Payment, terms
                 Settlement::Refused { reason }
             }
         }
-        Some(Value::Bool(true)) if (200..300).contains(&answer.status) => settled(json, payment, terms).unwrap_or_else(unknown),
+        Some(Value::Bool(true)) if (200..300).contains(&answer.status) => {
+            settled(json, payment, terms).unwrap_or_else(unknown)
+        }
         _ => unknown(format!("status {} without success", answer.status)),
     }
 }

@@ -64,10 +64,7 @@ impl Payment {
         let accepted = member("accepted")?;
         let payload = member("payload")?;
         let exact = exact(&accepted, &payload);
-        let nonce = json
-            .pointer("/extensions/farebox/info/nonce")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
+        let nonce = json.pointer("/extensions/farebox/info/nonce").and_then(Value::as_str).map(str::to_owned);
         Ok(Self { text, accepted, payload, nonce, exact })
     }
 

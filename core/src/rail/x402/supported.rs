@@ -44,7 +44,10 @@ impl Supported {
         let fits = |kind: &&Kind| {
             kind.scheme == terms.scheme
                 && (kind.network == terms.network
-                    || kind.network.strip_suffix('*').is_some_and(|family| family.ends_with(':') && terms.network.starts_with(family)))
+                    || kind
+                        .network
+                        .strip_suffix('*')
+                        .is_some_and(|family| family.ends_with(':') && terms.network.starts_with(family)))
         };
         self.kinds.iter().find(fits).map(|kind| &kind.extra)
     }

@@ -27,7 +27,8 @@ pub struct Resource<'a> {
 /// client to echo.
 #[must_use]
 pub fn required(error: &str, resource: Resource<'_>, accepts: &str, nonce: Option<&str>) -> String {
-    let extensions = nonce.map(|nonce| format!(r#","extensions":{{"farebox":{{"info":{{"nonce":"{nonce}"}},"schema":{{}}}}}}"#));
+    let extensions =
+        nonce.map(|nonce| format!(r#","extensions":{{"farebox":{{"info":{{"nonce":"{nonce}"}},"schema":{{}}}}}}"#));
     STANDARD.encode(format!(
         r#"{{"x402Version":2,"error":{},"resource":{{"url":{},"description":{},"mimeType":{}}},"accepts":{accepts}{}}}"#,
         string(error),
