@@ -9,8 +9,8 @@
 //! | a stream as the core sees it | `exchange` |
 //! | the world as the core sees it | `host` |
 //! | the ledger's place | `shared` |
-//! | configurations in YAML | `structure` |
 //! | a plugin configuration, and which hosts are accepted | `root` |
+//! | the configuration's JSON, in whichever form it comes | `configuration` |
 //!
 //! A panic in a filter ends its VM, and with it every exchange of that worker. So nothing here panics, whatever the
 //! host or a client sends; where no answer is right, the stream is refused or stays held.
@@ -23,6 +23,7 @@
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))] // natively only the tests call the callbacks
 
 pub mod abi;
+mod configuration;
 mod exchange;
 mod executor;
 mod host;
@@ -33,7 +34,6 @@ mod probe;
 mod root;
 mod shared;
 mod stream;
-mod structure;
 #[cfg(test)]
 mod tests;
 mod trap;

@@ -1,6 +1,7 @@
 //! A plugin configuration: which host this is, what it lets us do, and the gate that its policy makes.
 
 use crate::abi::{Buffer, ContextId, LogLevel, Proxy};
+use crate::configuration;
 use crate::executor::{Executor, TICK_MILLIS};
 use crate::host::World;
 use crate::logic::Logic;
@@ -40,7 +41,7 @@ impl<P: Proxy, L: Logic> Root<P, L> {
             return None;
         }
         let json = match proxy.bytes(Buffer::PluginConfiguration, size) {
-            Ok(configuration) => crate::structure::json(configuration),
+            Ok(bytes) => configuration::json(bytes),
             Err(status) => {
                 refused(&format!("the host would not give it ({status})"));
                 return None;
