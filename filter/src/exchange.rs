@@ -141,15 +141,9 @@ fn only_needed(edits: &mut Edits, present: &Headers) {
 
 /// Facts are properties; Envoy shows a property that a filter sets as the filter state `wasm.<name>`.
 fn note<P: Proxy>(executor: &Executor<P>, stream: &Stream, fact: Fact, value: &str) {
-    let name = match fact {
-        Fact::Payer => "farebox.payer",
-        Fact::Route => "farebox.route",
-        Fact::Decision => "farebox.decision",
-        Fact::Amount => "farebox.amount",
-        Fact::Transaction => "farebox.transaction",
-    };
+    let name = format!("farebox.{}", fact.name());
     // A log line without the fact is all that a refusal costs.
-    let _ = executor.under(stream.context, || executor.proxy().set_property(&[name], value.as_bytes()));
+    let _ = executor.under(stream.context, || executor.proxy().set_property(&[name.as_str()], value.as_bytes()));
 }
 
 /// `192.0.2.1:80` and `[2001:db8::1]:80` without port and brackets.
