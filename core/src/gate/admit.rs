@@ -89,6 +89,8 @@ impl Gate {
             expires: checked.as_ref().map_or(0, |(_, checked)| checked.expires),
             checked: checked.is_ok(),
             repeatable: matches!(visit.request.method(), "GET" | "HEAD"),
+            proven: false,
+            window: 0,
         };
         let mut id = payment.claim_id();
         if mutant::is("no_claim") {

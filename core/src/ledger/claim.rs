@@ -77,8 +77,24 @@ pub struct NewClaim {
     pub expires: u64,
     /// The payment passed every check; `false` asks only for what is known about it.
     pub checked: bool,
-    /// The request may reach the upstream a second time (a safe method).
+    /// The request may reach the upstream a second time (a safe method, or the route says so).
     pub repeatable: bool,
+    /// Who asks has proven to be the payer by a fresh signature: as good as the secret.
+    pub proven: bool,
+    /// Seconds after a delivery within which it may be repeated, because the payment names it
+    /// (`payment-identifier`) and the route allows it; 0 for none.
+    pub window: u64,
+}
+
+/// An entry that leads to a claim by another way than its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// The claim it leads to.
+    pub target: ClaimId,
+    /// The request that claim belongs to.
+    pub binding: Binding,
+    /// Unix seconds after which the pointer may go.
+    pub expires: u64,
 }
 
 /// The right to change a claim: its id and the generation in which it is ours.
@@ -152,13 +168,18 @@ impl Claim {
             Service::Waiting => now > self.deadline,
             Service::Forwarded => new.repeatable && now > self.deadline,
             Service::Failed => new.repeatable,
-            Service::Delivered => false,
+            Service::Delivered => new.repeatable && now <= self.deadline.saturating_add(new.window) && new.window > 0,
         };
         free && self.money == Money::Settled
             && self.retries < MAX_RETRIES
             && self.binding == new.binding
-            && self.secret == new.secret
-            && self.secret != [0; 16]
+            && (new.proven || self.shares_secret(new))
+    }
+
+    /// Whether `new` shows the secret of the first presentation.
+    #[must_use]
+    pub fn shares_secret(&self, new: &NewClaim) -> bool {
+        self.secret == new.secret && self.secret != [0; 16]
     }
 
     /// Whether `to` may follow: money only moves forward, and what is paid stays paid.

@@ -5,13 +5,17 @@
 //! share prefix and length and differ only in the last four bytes, so their CRC32s differ by construction. A slot
 //! full of live entries refuses new ones: nothing live is ever forgotten.
 
+mod doubts;
 mod table;
 
-use super::{Claim, ClaimId, Claimed, Conclusion, Lease, Money, NewClaim, Notice, Service, Store, StoreError, Ticket};
+use super::{
+    Claim, ClaimId, Claimed, Conclusion, Lease, MAX_DOUBT, Money, NewClaim, Notice, Pointer, Service, Store,
+    StoreError, Ticket,
+};
 use crate::crypto::sha256;
 use std::fmt;
 use std::rc::Rc;
-use table::{Entry, Table};
+use table::{Record, Table};
 
 /// Shared data as a proxy offers it: keys that are never freed, values replaced by compare-and-swap.
 pub trait SharedData: Clone + 'static {
@@ -61,10 +65,8 @@ impl std::error::Error for SharedError {}
 pub const SEED_BYTES: usize = 48;
 
 /// Entries a slot holds on average when the ledger is at its ceiling. At 128 bytes an entry this keeps a slot
-/// around 1 KiB, and its chance to meet [`SLOT_ENTRIES`] by accident below one in a billion.
+/// around 1 KiB, and its chance to meet [`table::MAX_ENTRIES`] by accident below one in a billion.
 const MEAN_ENTRIES: u32 = 8;
-/// Entries a slot holds at most.
-const SLOT_ENTRIES: usize = 32;
 /// Compare-and-swap attempts before a store operation is given up as failed.
 const ATTEMPTS: usize = 256;
 
@@ -156,6 +158,47 @@ impl<S: SharedData> LocalStore<S> {
         }
         Err(StoreError::Failed)
     }
+
+    fn change_doubts(
+        &self,
+        place: u32,
+        mut change: impl FnMut(&mut Vec<(ClaimId, Vec<u8>)>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let key = key("!", place);
+        for _ in 0..ATTEMPTS {
+            let (mut open, expected) = match self.shared.get(&key).map_err(|_| StoreError::Failed)? {
+                None => (Vec::new(), Expected::Absent),
+                Some((bytes, version)) => {
+                    (doubts::decode(&bytes).ok_or(StoreError::Failed)?, Expected::Version(version))
+                }
+            };
+            change(&mut open)?;
+            match self.shared.set(&key, &doubts::encode(&open), expected) {
+                Ok(()) => return Ok(()),
+                Err(SharedError::Mismatch) => {}
+                Err(SharedError::Failed) => return Err(StoreError::Failed),
+            }
+        }
+        Err(StoreError::Failed)
+    }
+}
+
+/// Seconds that a claim whose outcome was found out late is kept at least.
+const RESOLVED_KEPT: u64 = 3600;
+/// Keys that hold open questions.
+const DOUBT_PLACES: u32 = 32;
+/// Open questions in each of them.
+const DOUBTS_EACH: usize = 8;
+
+fn doubt_place(id: &ClaimId) -> u32 {
+    u32::from(id.0.first().copied().unwrap_or(0)) % DOUBT_PLACES
+}
+
+/// The generation of a claim that changes hands. It never comes twice for one id, also not after its record was
+/// dropped: a record lives for seconds at least, and the clock is in it.
+fn next_generation(known: Option<&Claim>, now: u64) -> u32 {
+    let clock = u32::try_from(now & u64::from(u32::MAX)).unwrap_or(0);
+    known.map_or(clock, |claim| claim.generation.wrapping_add(1).max(clock))
 }
 
 /// Whether a change has anything to write.
@@ -168,62 +211,55 @@ impl<S: SharedData> Store for LocalStore<S> {
     async fn claim(&self, id: &ClaimId, new: &NewClaim, now: u64) -> Result<Claimed, StoreError> {
         let (key, name) = self.place(id);
         self.change(&key, now, |table| {
-            let mut generation = 0;
-            if let Some(entry) = table.find(&name) {
-                if let Some(claim) = entry.claim.clone().at(now) {
-                    if !claim.owes(new, now) {
-                        return Ok((Claimed::Known(claim), Write::No));
-                    }
-                    let claim = Claim {
-                        service: Service::Forwarded,
-                        generation: claim.generation.wrapping_add(1),
-                        deadline: new.deadline,
-                        retries: claim.retries.saturating_add(1),
-                        ..claim
-                    };
-                    let ticket = Ticket { id: *id, generation: claim.generation };
-                    table.remove(&name);
-                    table.push(Entry { name, claim: claim.clone() });
-                    return Ok((Claimed::Again(ticket, claim), Write::Yes));
+            let known = table.claim(&name).cloned();
+            if let Some(claim) = known.clone().and_then(|claim| claim.at(now)) {
+                if !claim.owes(new, now) {
+                    return Ok((Claimed::Known(claim), Write::No));
                 }
-                generation = entry.claim.generation.wrapping_add(1);
+                let claim = Claim {
+                    service: Service::Forwarded,
+                    generation: next_generation(Some(&claim), now),
+                    deadline: new.deadline,
+                    retries: claim.retries.saturating_add(1),
+                    ..claim
+                };
+                let ticket = Ticket { id: *id, generation: claim.generation };
+                table.put(name, Record::Claim(claim.clone()))?;
+                return Ok((Claimed::Again(ticket, claim), Write::Yes));
             }
             if !new.checked {
                 return Ok((Claimed::Unseen, Write::No));
             }
             table.compact(now);
-            table.remove(&name);
-            if table.len() >= SLOT_ENTRIES {
-                return Err(StoreError::Full);
-            }
             let claim = Claim {
                 money: Money::None,
                 service: Service::Waiting,
                 binding: new.binding,
                 secret: new.secret,
-                generation,
+                generation: next_generation(known.as_ref(), now),
                 deadline: new.deadline,
                 expires: new.expires,
                 retries: 0,
                 transaction: String::new(),
             };
-            table.push(Entry { name, claim });
-            Ok((Claimed::Ours(Ticket { id: *id, generation }), Write::Yes))
+            let ticket = Ticket { id: *id, generation: claim.generation };
+            table.put(name, Record::Claim(claim))?;
+            Ok((Claimed::Ours(ticket), Write::Yes))
         })
     }
 
     async fn conclude(&self, ticket: &Ticket, to: &Conclusion, now: u64) -> Result<(), StoreError> {
         let (key, name) = self.place(&ticket.id);
         self.change(&key, now, |table| {
-            let entry = table.find_mut(&name).ok_or(StoreError::Lost)?;
-            if entry.claim.generation != ticket.generation || !entry.claim.may_become(to) {
+            let claim = table.claim_mut(&name).ok_or(StoreError::Lost)?;
+            if claim.generation != ticket.generation || !claim.may_become(to) {
                 return Err(StoreError::Lost);
             }
-            entry.claim.money = to.money;
-            entry.claim.service = to.service;
-            entry.claim.deadline = to.deadline;
+            claim.money = to.money;
+            claim.service = to.service;
+            claim.deadline = to.deadline;
             if !to.transaction.is_empty() {
-                entry.claim.transaction.clone_from(&to.transaction);
+                claim.transaction.clone_from(&to.transaction);
             }
             Ok(((), Write::Yes))
         })
@@ -232,8 +268,8 @@ impl<S: SharedData> Store for LocalStore<S> {
     async fn release(&self, ticket: &Ticket, now: u64) -> Result<(), StoreError> {
         let (key, name) = self.place(&ticket.id);
         self.change(&key, now, |table| {
-            let entry = table.find(&name).ok_or(StoreError::Lost)?;
-            if entry.claim.generation != ticket.generation || entry.claim.money != Money::None {
+            let claim = table.claim(&name).ok_or(StoreError::Lost)?;
+            if claim.generation != ticket.generation || claim.money != Money::None {
                 return Err(StoreError::Lost);
             }
             table.remove(&name);
@@ -241,9 +277,97 @@ impl<S: SharedData> Store for LocalStore<S> {
         })
     }
 
+    async fn resolve(&self, id: &ClaimId, money: Money, transaction: &str, now: u64) -> Result<(), StoreError> {
+        let (key, name) = self.place(id);
+        self.change(&key, now, |table| {
+            let claim = table.claim_mut(&name).ok_or(StoreError::Lost)?;
+            let unknown = claim.clone().at(now).is_some_and(|claim| claim.money == Money::Unknown);
+            if !unknown || !matches!(money, Money::Settled | Money::Failed) {
+                return Err(StoreError::Lost);
+            }
+            claim.money = money;
+            claim.generation = next_generation(Some(claim), now);
+            claim.deadline = now.saturating_sub(1);
+            transaction.clone_into(&mut claim.transaction);
+            // Whoever paid has an hour from now to come back for it.
+            claim.expires = claim.expires.max(now.saturating_add(RESOLVED_KEPT));
+            Ok(((), Write::Yes))
+        })
+    }
+
+    async fn point(
+        &self,
+        index: &ClaimId,
+        to: &Pointer,
+        instead_of: Option<&ClaimId>,
+        now: u64,
+    ) -> Result<Option<Pointer>, StoreError> {
+        let (key, name) = self.place(index);
+        self.change(&key, now, |table| {
+            if let Some(there) = table.pointer(&name, now)
+                && there.target != to.target
+                && Some(&there.target) != instead_of
+            {
+                return Ok((Some(there), Write::No));
+            }
+            table.compact(now);
+            table.put(name, Record::Pointer(*to))?;
+            Ok((None, Write::Yes))
+        })
+    }
+
+    async fn pointed(&self, index: &ClaimId, now: u64) -> Result<Option<Pointer>, StoreError> {
+        let (key, name) = self.place(index);
+        self.change(&key, now, |table| Ok((table.pointer(&name, now), Write::No)))
+    }
+
+    async fn unpoint(&self, index: &ClaimId, target: &ClaimId, now: u64) -> Result<(), StoreError> {
+        let (key, name) = self.place(index);
+        self.change(&key, now, |table| {
+            if table.pointer(&name, now).is_none_or(|there| there.target != *target) {
+                return Ok(((), Write::No));
+            }
+            table.remove(&name);
+            Ok(((), Write::Yes))
+        })
+    }
+
+    async fn doubt(&self, id: &ClaimId, bytes: &[u8]) -> Result<(), StoreError> {
+        if bytes.len() > MAX_DOUBT {
+            return Err(StoreError::Full);
+        }
+        self.change_doubts(doubt_place(id), |doubts| {
+            doubts.retain(|(there, _)| there != id);
+            if doubts.len() >= DOUBTS_EACH {
+                return Err(StoreError::Full);
+            }
+            doubts.push((*id, bytes.to_vec()));
+            Ok(())
+        })
+    }
+
+    async fn doubts(&self) -> Result<Vec<(ClaimId, Vec<u8>)>, StoreError> {
+        let mut all = Vec::new();
+        for place in 0..DOUBT_PLACES {
+            if let Some((bytes, _)) = self.shared.get(&key("!", place)).map_err(|_| StoreError::Failed)? {
+                all.extend(doubts::decode(&bytes).ok_or(StoreError::Failed)?);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn undoubt(&self, id: &ClaimId) -> Result<(), StoreError> {
+        self.change_doubts(doubt_place(id), |doubts| {
+            doubts.retain(|(there, _)| there != id);
+            Ok(())
+        })
+    }
+
     async fn lease(&self, name: Lease, seconds: u64, now: u64) -> Result<bool, StoreError> {
-        let Lease::Supported(facilitator) = name;
-        let key = key(",", facilitator);
+        let key = match name {
+            Lease::Supported(facilitator) => key(",", facilitator),
+            Lease::Reconcile => key("*", 0),
+        };
         let until = now.saturating_add(seconds).to_be_bytes();
         let expected = match self.shared.get(&key).map_err(|_| StoreError::Failed)? {
             None => Expected::Absent,

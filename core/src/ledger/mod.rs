@@ -8,7 +8,7 @@ pub mod local;
 #[cfg(any(test, feature = "test-host"))]
 pub mod memory;
 
-pub use claim::{Binding, Claim, ClaimId, Claimed, Conclusion, Money, NewClaim, Service, Ticket};
+pub use claim::{Binding, Claim, ClaimId, Claimed, Conclusion, Money, NewClaim, Pointer, Service, Ticket};
 
 use std::fmt;
 use std::future::Future;
@@ -37,6 +37,60 @@ pub trait Store: Clone + 'static {
     /// As [`conclude`](Self::conclude).
     fn release(&self, ticket: &Ticket, now: u64) -> impl Future<Output = Result<(), StoreError>>;
 
+    /// Concludes a claim whose outcome is unknown, for whoever found it out; any claim in another state stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] if the claim is not unknown; [`StoreError::Failed`] if the backend failed.
+    fn resolve(
+        &self,
+        id: &ClaimId,
+        money: Money,
+        transaction: &str,
+        now: u64,
+    ) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Sets the pointer `index`, unless another one is there that is not `instead_of`: that one is returned.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    fn point(
+        &self,
+        index: &ClaimId,
+        to: &Pointer,
+        instead_of: Option<&ClaimId>,
+        now: u64,
+    ) -> impl Future<Output = Result<Option<Pointer>, StoreError>>;
+
+    /// The pointer `index`, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn pointed(&self, index: &ClaimId, now: u64) -> impl Future<Output = Result<Option<Pointer>, StoreError>>;
+
+    /// Removes the pointer `index`, if it still points to `target`.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn unpoint(&self, index: &ClaimId, target: &ClaimId, now: u64) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Keeps what finding out the outcome of claim `id` needs, at most [`MAX_DOUBT`] bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if there are too many open questions; the claim stays unknown all the same.
+    fn doubt(&self, id: &ClaimId, bytes: &[u8]) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// The open questions, oldest first in each of their places.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn doubts(&self) -> impl Future<Output = Result<Vec<(ClaimId, Vec<u8>)>, StoreError>>;
+
+    /// Drops the question about claim `id`.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn undoubt(&self, id: &ClaimId) -> impl Future<Output = Result<(), StoreError>>;
+
     /// Takes the lease `name` for `seconds`, unless another holds it. Of all workers that ask, one is told `true`.
     ///
     /// # Errors
@@ -61,7 +115,12 @@ pub trait Store: Clone + 'static {
 pub enum Lease {
     /// Asking the facilitator whose address has this hash for what it supports.
     Supported(u32),
+    /// Finding out unknown outcomes.
+    Reconcile,
 }
+
+/// Bytes of an open question.
+pub const MAX_DOUBT: usize = 512;
 
 /// What workers tell one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,63 +1,89 @@
 //! The bytes of one slot: a version, then entries one after another, each at most 128 bytes.
 
-use crate::ledger::{Binding, Claim, Money, Service};
+use crate::ledger::{Binding, Claim, ClaimId, Money, Pointer, Service, StoreError};
 
 const VERSION: u8 = 1;
 
-/// One claim in a slot.
+/// Entries a slot holds at most.
+pub(super) const MAX_ENTRIES: usize = 32;
+
+/// What a slot holds under one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// The claim's keyed hash.
-    pub(super) name: [u8; 16],
-    pub(super) claim: Claim,
+pub(super) enum Record {
+    Claim(Claim),
+    Pointer(Pointer),
 }
 
-/// A slot's entries.
+impl Record {
+    fn is_live(&self, now: u64) -> bool {
+        match self {
+            Self::Claim(claim) => claim.clone().at(now).is_some(),
+            Self::Pointer(pointer) => now <= pointer.expires,
+        }
+    }
+}
+
+/// A slot's records, each under the keyed hash of its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
-    entries: Vec<Entry>,
+    entries: Vec<([u8; 16], Record)>,
 }
 
 impl Table {
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    pub(super) fn claim(&self, name: &[u8; 16]) -> Option<&Claim> {
+        self.entries.iter().find_map(|(there, record)| match record {
+            Record::Claim(claim) if there == name => Some(claim),
+            _ => None,
+        })
     }
 
-    pub(super) fn find(&self, name: &[u8; 16]) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.name == *name)
+    pub(super) fn claim_mut(&mut self, name: &[u8; 16]) -> Option<&mut Claim> {
+        self.entries.iter_mut().find_map(|(there, record)| match record {
+            Record::Claim(claim) if there == name => Some(claim),
+            _ => None,
+        })
     }
 
-    pub(super) fn find_mut(&mut self, name: &[u8; 16]) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.name == *name)
+    pub(super) fn pointer(&self, name: &[u8; 16], now: u64) -> Option<Pointer> {
+        self.entries.iter().find_map(|(there, record)| match record {
+            Record::Pointer(pointer) if there == name && now <= pointer.expires => Some(*pointer),
+            _ => None,
+        })
+    }
+
+    /// Sets the record of this name.
+    pub(super) fn put(&mut self, name: [u8; 16], record: Record) -> Result<(), StoreError> {
+        self.remove(&name);
+        if self.entries.len() >= MAX_ENTRIES {
+            return Err(StoreError::Full);
+        }
+        self.entries.push((name, record));
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &[u8; 16]) {
-        self.entries.retain(|entry| entry.name != *name);
-    }
-
-    pub(super) fn push(&mut self, entry: Entry) {
-        self.entries.push(entry);
+        self.entries.retain(|(there, _)| there != name);
     }
 
     /// Drops what has lapsed by `now`.
     pub(super) fn compact(&mut self, now: u64) {
-        self.entries.retain(|entry| entry.claim.clone().at(now).is_some());
+        self.entries.retain(|(_, record)| record.is_live(now));
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1 + self.entries.len() * 128);
         out.push(VERSION);
-        for Entry { name, claim } in &self.entries {
+        for (name, record) in &self.entries {
             out.extend_from_slice(name);
-            out.extend_from_slice(&claim.binding.0);
-            out.extend_from_slice(&claim.secret);
-            out.extend_from_slice(&claim.generation.to_be_bytes());
-            out.extend_from_slice(&claim.deadline.to_be_bytes());
-            out.extend_from_slice(&claim.expires.to_be_bytes());
-            out.push(money_code(claim.money));
-            out.push(service_code(claim.service));
-            out.push(claim.retries);
-            encode_transaction(&mut out, &claim.transaction);
+            match record {
+                Record::Claim(claim) => encode_claim(&mut out, claim),
+                Record::Pointer(pointer) => {
+                    out.push(POINTER);
+                    out.extend_from_slice(&pointer.target.0);
+                    out.extend_from_slice(&pointer.binding.0);
+                    out.extend_from_slice(&pointer.expires.to_be_bytes());
+                }
+            }
         }
         out
     }
@@ -72,27 +98,49 @@ impl Table {
         let mut entries = Vec::new();
         while !rest.is_empty() {
             let name = take(&mut rest)?;
-            let binding = Binding(take(&mut rest)?);
-            let secret = take(&mut rest)?;
-            let generation = u32::from_be_bytes(take(&mut rest)?);
-            let deadline = u64::from_be_bytes(take(&mut rest)?);
-            let expires = u64::from_be_bytes(take(&mut rest)?);
-            let [money, service, retries] = take(&mut rest)?;
-            let claim = Claim {
-                money: money_from(money)?,
-                service: service_from(service)?,
-                binding,
-                secret,
-                generation,
-                deadline,
-                expires,
-                retries,
-                transaction: decode_transaction(&mut rest)?,
+            let [kind] = take(&mut rest)?;
+            let record = match kind {
+                POINTER => Record::Pointer(Pointer {
+                    target: ClaimId(take(&mut rest)?),
+                    binding: Binding(take(&mut rest)?),
+                    expires: u64::from_be_bytes(take(&mut rest)?),
+                }),
+                money => Record::Claim(decode_claim(money_from(money)?, &mut rest)?),
             };
-            entries.push(Entry { name, claim });
+            entries.push((name, record));
         }
         Some(Self { entries })
     }
+}
+
+/// Kind of a record that is no claim; a claim's kind is where its money is.
+const POINTER: u8 = 16;
+
+fn encode_claim(out: &mut Vec<u8>, claim: &Claim) {
+    out.push(money_code(claim.money));
+    out.push(service_code(claim.service));
+    out.push(claim.retries);
+    out.extend_from_slice(&claim.binding.0);
+    out.extend_from_slice(&claim.secret);
+    out.extend_from_slice(&claim.generation.to_be_bytes());
+    out.extend_from_slice(&claim.deadline.to_be_bytes());
+    out.extend_from_slice(&claim.expires.to_be_bytes());
+    encode_transaction(out, &claim.transaction);
+}
+
+fn decode_claim(money: Money, rest: &mut &[u8]) -> Option<Claim> {
+    let [service, retries] = take(rest)?;
+    Some(Claim {
+        money,
+        service: service_from(service)?,
+        retries,
+        binding: Binding(take(rest)?),
+        secret: take(rest)?,
+        generation: u32::from_be_bytes(take(rest)?),
+        deadline: u64::from_be_bytes(take(rest)?),
+        expires: u64::from_be_bytes(take(rest)?),
+        transaction: decode_transaction(rest)?,
+    })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
