@@ -1,0 +1,165 @@
+//! Payments: signed once, spelled in many ways.
+
+use super::{MAX_TIMEOUT, NETWORK, PAYEE, TOKEN};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use farebox_core::crypto::hex;
+use farebox_core::rail::x402::eip3009::{Authorization, Domain, uint_word};
+use k256::ecdsa::SigningKey;
+use serde_json::{Value, json};
+
+/// A key that pays.
+#[derive(Clone, Debug)]
+pub struct Wallet {
+    key: Option<SigningKey>,
+    address: &'static str,
+}
+
+impl Wallet {
+    /// Anvil's account 0, which every development chain funds.
+    #[must_use]
+    pub fn test() -> Self {
+        let key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+        let key = hex::decode(key).and_then(|key| SigningKey::from_slice(&key).ok());
+        Self { key, address: "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266" }
+    }
+
+    /// Signs a payment of `value` atomic units that is valid from now for the time that offers allow.
+    #[must_use]
+    pub fn pay(&self, value: u128, nonce: [u8; 32], now_seconds: u64) -> Payment {
+        let before = now_seconds + MAX_TIMEOUT;
+        let mut authorization = Authorization {
+            from: hex::decode_fixed(self.address).unwrap_or_default(),
+            to: hex::decode_fixed(PAYEE).unwrap_or_default(),
+            value: uint_word(value),
+            valid_after: uint_word(0),
+            valid_before: uint_word(u128::from(before)),
+            nonce,
+            signature: Vec::new(),
+        };
+        let contract = hex::decode_fixed(TOKEN).unwrap_or_default();
+        let digest = authorization.digest(&Domain { name: "USDC", version: "2", chain_id: 84_532, contract });
+        if let Some(key) = &self.key {
+            let (signature, recovery) = key.sign_prehash_recoverable(&digest);
+            authorization.signature = signature.to_bytes().to_vec();
+            authorization.signature.push(27 + recovery.to_byte());
+        }
+        Payment { nonce, value, before, from: self.address, signature: hex::encode(&authorization.signature) }
+    }
+}
+
+/// A signed authorization.
+#[derive(Clone, Debug)]
+pub struct Payment {
+    /// The authorization's nonce.
+    pub nonce: [u8; 32],
+    /// Atomic units.
+    pub value: u128,
+    /// Unix seconds at which it ends.
+    pub before: u64,
+    from: &'static str,
+    signature: String,
+}
+
+/// How a payment is written. The default is how the official client writes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spelling {
+    /// Hexadecimal digits of authorization and signature in upper case.
+    pub upper: bool,
+    /// Zeros before every decimal number.
+    pub zeros: usize,
+    /// The `scheme` of the copied offer.
+    pub scheme: Option<String>,
+    /// The `network` of the copied offer.
+    pub network: Option<String>,
+    /// The `asset` of the copied offer in lower case.
+    pub lower_asset: bool,
+    /// Amount of the copied offer, where it is not the payment's own.
+    pub amount: Option<u128>,
+    /// The challenge nonce that is echoed.
+    pub echo: Option<String>,
+    /// Members in another order, and white space.
+    pub shuffled: bool,
+    /// The copied offer is one that settles before.
+    pub upfront: bool,
+    /// A digit of the signature changed.
+    pub broken_signature: bool,
+}
+
+impl Spelling {
+    /// How the official client writes a payment for this path of [`policy`](super::policy).
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        Self { upfront: path.starts_with("/before"), ..Self::default() }
+    }
+}
+
+impl Payment {
+    /// The payment as JSON.
+    #[must_use]
+    pub fn json(&self, spelling: &Spelling) -> Value {
+        let digits = |text: &str| {
+            let digits = text.trim_start_matches("0x");
+            format!("0x{}", if spelling.upper { digits.to_uppercase() } else { digits.to_owned() })
+        };
+        let decimal = |number: u128| format!("{}{number}", "0".repeat(spelling.zeros));
+        let mut signature = digits(&self.signature);
+        if spelling.broken_signature {
+            let last = if signature.get(9..10) == Some("7") { "8" } else { "7" };
+            signature.replace_range(9..10, last);
+        }
+        let mut payment = json!({
+            "x402Version": 2,
+            "accepted": {
+                "scheme": spelling.scheme.as_deref().unwrap_or("exact"),
+                "network": spelling.network.as_deref().unwrap_or(NETWORK),
+                "amount": spelling.amount.unwrap_or(self.value).to_string(),
+                "asset": if spelling.lower_asset { TOKEN.to_lowercase() } else { TOKEN.to_owned() },
+                "payTo": PAYEE,
+                "maxTimeoutSeconds": MAX_TIMEOUT,
+                "extra": { "name": "USDC", "version": "2" }
+            },
+            "payload": {
+                "signature": signature,
+                "authorization": {
+                    "from": digits(self.from),
+                    "to": digits(PAYEE),
+                    "value": decimal(self.value),
+                    "validAfter": decimal(0),
+                    "validBefore": decimal(u128::from(self.before)),
+                    "nonce": digits(&hex::encode(&self.nonce))
+                }
+            }
+        });
+        if spelling.upfront {
+            payment["accepted"]["extra"]["paymentFlow"] = "upfront".into();
+        }
+        if let Some(echo) = &spelling.echo {
+            payment["extensions"] = json!({ "farebox": { "info": { "nonce": echo }, "schema": {} } });
+        }
+        payment
+    }
+
+    /// The value of `PAYMENT-SIGNATURE`.
+    #[must_use]
+    pub fn header(&self, spelling: &Spelling) -> String {
+        let json = self.json(spelling);
+        if !spelling.shuffled {
+            return STANDARD.encode(json.to_string());
+        }
+        let members: Vec<String> = json
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| {
+                format!(
+                    "\n  {} : {}",
+                    Value::from(name.as_str()),
+                    serde_json::to_string_pretty(value).unwrap_or_default()
+                )
+            })
+            .rev()
+            .collect();
+        STANDARD.encode(format!(" {{{}\n}} ", members.join(" ,")))
+    }
+}
