@@ -12,6 +12,12 @@ contract OwnedWallet {
     /// Storage slot 0, so that a rig can place this code and set the owner without a constructor.
     address public owner;
 
+    /// For a factory, in the transaction that makes the wallet.
+    function initialize(address to) external {
+        require(owner == address(0), "has an owner");
+        owner = to;
+    }
+
     function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
         if (signature.length < 65) return 0xffffffff;
         address signer = ecrecover(

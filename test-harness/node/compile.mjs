@@ -1,5 +1,6 @@
 // Compiles every .sol file of a folder with the pinned solc and writes one JSON file:
-//   { "<Contract>": { "abi": [...], "creation": "0x…", "runtime": "0x…" }, … }
+//   { "<Contract>": { "abi": [...], "creation": "0x…", "runtime": "0x…", "selectors": { "name": "12345678" } }, … }
+// A .hex file is the runtime code of the contract it is named after; lines that begin with # are comments in it.
 //
 //   node compile.mjs CONTRACTS_DIR OUT.json
 //
@@ -30,7 +31,7 @@ const output = JSON.parse(
         viaIR: true,
         optimizer: { enabled: true, runs: 1000 },
         metadata: { bytecodeHash: "none" },
-        outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } },
+        outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "evm.methodIdentifiers"] } },
       },
     }),
   ),
@@ -47,8 +48,16 @@ for (const file of Object.values(output.contracts)) {
       abi,
       creation: `0x${evm.bytecode.object}`,
       runtime: `0x${evm.deployedBytecode.object}`,
+      // Of functions with one name, the last: the rig calls none of those by name.
+      selectors: Object.fromEntries(Object.entries(evm.methodIdentifiers).map(([f, id]) => [f.slice(0, f.indexOf("(")), id])),
     };
   }
+}
+
+for (const file of readdirSync(contractsDir).filter((file) => file.endsWith(".hex"))) {
+  const lines = readFileSync(join(contractsDir, file), "utf8").split("\n");
+  const runtime = `0x${lines.filter((line) => !line.startsWith("#")).join("")}`;
+  contracts[file.slice(0, -4)] = { abi: [], creation: "0x", runtime, selectors: {} };
 }
 
 // A reader never sees half a file.

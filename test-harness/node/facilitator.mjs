@@ -1,38 +1,64 @@
-// An x402 facilitator over HTTP: the official `x402Facilitator` class with the official exact EVM scheme (v2 and v1)
-// and viem, behind a small keep-alive server. The class decides; this file only carries.
+// An x402 facilitator over HTTP: the official `x402Facilitator` class with the official EVM schemes (exact in v2 and v1,
+// upto) and viem, behind a small keep-alive server. The class decides; this file only carries.
 //
 //   PORT=… RPC_URL=… PRIVATE_KEY=0x… node facilitator.mjs
+//
+// Environment, besides
+//   CHAIN_ID             84532 if absent
+//   FACTORIES            addresses of factories that may deploy a payer's wallet (ERC-6492), with commas
+//   CONFIRMATION_MS      how long a settlement waits for its receipt before it is `settlement_pending`; 180000 if absent
 //
 // Routes
 //   POST /verify, POST /settle   {x402Version, paymentPayload, paymentRequirements} → 200, whether valid or not;
 //                                400 if the envelope is not one; 500 {"error"} if the class throws
 //   GET  /supported, GET /health
 //   GET  /counts                 calls that arrived: {"verify", "settle", "supported"}
-//   GET  /calls                  the last 1000 calls: [{"operation", "request", "answer"}]
+//   GET  /calls                  the last 1000 calls: [{"operation", "request", "answer", "headers"}]
 //   POST /faults                 {"verify" | "settle" | "supported": [fault, …]} replaces the faults of the named
 //                                operations; each call takes the first fault and counts it down.
 //
-// A fault: {"delayMs": 0, "after": false, "reset": false, "status": 500, "body": "…", "times": 1}
-//   delayMs   wait so long before answering
-//   after     do the real work first (a settlement reaches the chain), then answer by the rest of the fault
-//   reset     close the connection without an answer
-//   status, body   answer this instead (a body that is not a string is sent as JSON)
-//   times     how many calls it is for; 0 means all
+// A fault is an object. What happens, in this order:
+//   thirdParty: true     another account submits the payment's EIP-3009 authorization first
+//   the official class is asked, unless the fault replaces its answer (reset, drop, status or body) without `after`
+//     pending: true      no receipt comes during this call: the class says `settlement_pending`, remembers the
+//                        transaction, and looks for its receipt when it is asked again
+//     after: true        the class is asked although its answer is replaced: a settlement reaches the chain
+//   delayMs              the answer waits so long
+//   drop: true           no answer, ever; the connection stays open
+//   reset: true          no answer; the connection is closed
+//   status, body         this is answered instead (a body that is not a string is sent as JSON)
+//   edit: {…}            these fields replace those of the answer; null takes one away
+//   pad: N               the answer gets a field of N bytes
+//   truncate: N          only the first N bytes of the answer, as if they were all; negative: that many are missing
+//   cut: N               the first N bytes of the body, of those that the header promised, then the connection is closed
+//   headers: {…}         these are answered too, or instead
+// and
+//   times                how many calls it is for, 1 if absent; 0 means all
+import { AsyncLocalStorage } from "node:async_hooks";
 import http from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { x402Facilitator } from "@x402/core/facilitator";
 import { toFacilitatorEvmSigner } from "@x402/evm";
 import { registerExactEvmScheme } from "@x402/evm/exact/facilitator";
-import { createWalletClient, defineChain, http as rpcTransport, publicActions } from "viem";
+import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
+import { createWalletClient, defineChain, http as rpcTransport, parseAbi, publicActions } from "viem";
 import { nonceManager, privateKeyToAccount } from "viem/accounts";
 
-const { PORT = "0", RPC_URL, PRIVATE_KEY, CHAIN_ID = "84532" } = process.env;
+const { PORT = "0", RPC_URL, PRIVATE_KEY, CHAIN_ID = "84532", FACTORIES = "", CONFIRMATION_MS = "180000" } = process.env;
 if (!RPC_URL || !PRIVATE_KEY) {
   console.error("facilitator: RPC_URL and PRIVATE_KEY must be set");
   process.exit(2);
 }
 
 const MAX_CALLS_KEPT = 1000;
+/** One of Anvil's accounts, which the node signs for: anybody may submit an authorization. */
+const THIRD_PARTY = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720";
+const TRANSFER_WITH_AUTHORIZATION = parseAbi([
+  "function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes signature)",
+]);
+
+/** The fault of the call that is being worked on. */
+const currentFault = new AsyncLocalStorage();
 
 function makeFacilitator() {
   const chain = defineChain({
@@ -57,14 +83,20 @@ function makeFacilitator() {
     verifyTypedData: (args) => client.verifyTypedData(args),
     writeContract: (args) => client.writeContract({ ...args, args: args.args ?? [] }),
     sendTransaction: (args) => client.sendTransaction(args),
-    waitForTransactionReceipt: (args) => client.waitForTransactionReceipt(args),
-  });
+    waitForTransactionReceipt: (args) => {
+      if (currentFault.getStore()?.pending) throw new Error(`Timed out while waiting for transaction "${args.hash}"`);
+      return client.waitForTransactionReceipt(args);
+    },
+  }, { confirmationTimeoutMs: Number(CONFIRMATION_MS) });
+  const networks = [`eip155:${CHAIN_ID}`];
+  const eip6492AllowedFactories = FACTORIES.split(",").filter((factory) => factory !== "");
   const facilitator = new x402Facilitator();
-  registerExactEvmScheme(facilitator, { signer, networks: [`eip155:${CHAIN_ID}`] });
-  return facilitator;
+  registerExactEvmScheme(facilitator, { signer, networks, eip6492AllowedFactories });
+  facilitator.register(networks, new UptoEvmScheme(signer));
+  return { facilitator, client };
 }
 
-const facilitator = makeFacilitator();
+const { facilitator, client } = makeFacilitator();
 const counts = { verify: 0, settle: 0, supported: 0 };
 const calls = [];
 const faults = { verify: [], settle: [], supported: [] };
@@ -91,7 +123,22 @@ function nextFault(operation) {
   return { ...fault };
 }
 
-async function serveCall(operation, text, socket) {
+/** Submits a payment's authorization from another account, and waits until it is on the chain. */
+async function settleAsThirdParty({ paymentPayload, paymentRequirements }) {
+  const { authorization, signature } = paymentPayload.payload;
+  const { from, to, value, validAfter, validBefore, nonce } = authorization;
+  const hash = await client.writeContract({
+    account: THIRD_PARTY,
+    address: paymentRequirements.asset,
+    abi: TRANSFER_WITH_AUTHORIZATION,
+    functionName: "transferWithAuthorization",
+    args: [from, to, BigInt(value), BigInt(validAfter), BigInt(validBefore), nonce, signature],
+  });
+  await client.waitForTransactionReceipt({ hash });
+}
+
+/** What goes on the wire: {status, headers, body, cut}, or "drop" or "reset". */
+async function serveCall(operation, text, headers) {
   counts[operation] += 1;
   const fault = nextFault(operation);
   let envelope;
@@ -100,17 +147,31 @@ async function serveCall(operation, text, socket) {
   } catch {
     return { status: 400, body: { error: "The body is not JSON" } };
   }
-  const replaced = fault.reset || fault.status !== undefined || fault.body !== undefined;
+  if (fault.thirdParty) await settleAsThirdParty(envelope);
+  const replaced = fault.reset || fault.drop || fault.status !== undefined || fault.body !== undefined;
   let answer;
-  if (!replaced || fault.after) answer = await decide(operation, envelope);
-  calls.push({ operation, request: envelope ?? null, answer: answer ?? null });
+  if (!replaced || fault.after) answer = await currentFault.run(fault, () => decide(operation, envelope));
+  calls.push({ operation, request: envelope ?? null, answer: answer ?? null, headers });
   if (calls.length > MAX_CALLS_KEPT) calls.shift();
   if (fault.delayMs) await sleep(fault.delayMs);
-  if (fault.reset) {
-    socket.destroy();
-    return undefined;
+  if (fault.drop) return "drop";
+  if (fault.reset) return "reset";
+  const { status, body } = replaced ? { status: fault.status ?? 500, body: fault.body ?? "" } : answer;
+  return { status, headers: fault.headers, body: spoil(body, fault), cut: fault.cut };
+}
+
+/** The body as text, after what a fault does to it. */
+function spoil(body, { edit, pad, truncate }) {
+  if (edit || pad) {
+    body = { ...body, ...edit, ...(pad ? { padding: "x".repeat(pad) } : {}) };
+    for (const [field, value] of Object.entries(body)) if (value === null) delete body[field];
   }
-  return replaced ? { status: fault.status ?? 500, body: fault.body ?? "" } : answer;
+  const text = toText(body);
+  return truncate === undefined ? text : text.slice(0, truncate);
+}
+
+function toText(body) {
+  return typeof body === "string" ? body : JSON.stringify(body, (_, v) => (typeof v === "bigint" ? v.toString() : v));
 }
 
 function setFaults(text) {
@@ -125,11 +186,11 @@ function setFaults(text) {
 async function route(request, text) {
   switch (`${request.method} ${request.url}`) {
     case "POST /verify":
-      return serveCall("verify", text, request.socket);
+      return serveCall("verify", text, request.headers);
     case "POST /settle":
-      return serveCall("settle", text, request.socket);
+      return serveCall("settle", text, request.headers);
     case "GET /supported":
-      return serveCall("supported", text, request.socket);
+      return serveCall("supported", text, request.headers);
     case "GET /health":
       return { status: 200, body: { ok: true } };
     case "GET /counts":
@@ -156,13 +217,19 @@ const server = http.createServer(async (request, response) => {
   } catch (error) {
     answer = { status: 500, body: { error: String(error) } };
   }
-  if (!answer || response.destroyed) return;
-  const body = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body, (_, v) => (typeof v === "bigint" ? v.toString() : v));
+  if (answer === "drop" || response.destroyed) return;
+  if (answer === "reset") {
+    request.socket.destroy();
+    return;
+  }
+  const body = Buffer.from(toText(answer.body));
   response.writeHead(answer.status, {
     "content-type": "application/json",
-    "content-length": Buffer.byteLength(body),
+    "content-length": body.length,
+    ...answer.headers,
   });
-  response.end(body);
+  if (answer.cut === undefined) response.end(body);
+  else response.write(body.subarray(0, answer.cut), () => request.socket.destroy());
 });
 // A proxy keeps its connections for as long as it likes; closing one under it would look like an outage.
 server.keepAliveTimeout = 0;

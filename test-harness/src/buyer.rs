@@ -1,8 +1,9 @@
-//! A buyer: the official `@x402/fetch` client, unmodified, kept running so that many payments can be made.
+//! A buyer: an official client, unmodified, kept running so that many payments can be made: `@x402/fetch` unless
+//! [`crate::clients`] says otherwise.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{ChildStdin, ChildStdout};
+use std::process::{ChildStdin, ChildStdout, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::accounts::Account;
 use crate::chain::{CHAIN_ID, TOKEN};
 use crate::process::{Process, Streams};
 use crate::tools::Tools;
+use crate::wallets::Wallet;
 
 /// The longest that one payment may take, with everything that goes wrong on purpose.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
@@ -85,7 +87,20 @@ impl Buyer {
     /// # Errors
     /// If it does not start.
     pub async fn start(tools: &Tools, payer: Account) -> Result<Self> {
-        Self::start_with(tools, payer, None).await
+        Self::start_command(fetch_client(tools, payer)).await
+    }
+
+    /// Starts a client that pays from a wallet that is a contract (see [`crate::wallets`]).
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_for(tools: &Tools, wallet: &Wallet) -> Result<Self> {
+        let mut command = fetch_client(tools, wallet.owner);
+        command.env("PAYER_CONTRACT", &wallet.address);
+        if let Some(deployment) = &wallet.deployment {
+            command.env("FACTORY", deployment.factory).env("FACTORY_DATA", &deployment.data);
+        }
+        Self::start_command(command).await
     }
 
     /// Starts a client that pays from the contract account `wallet` (see [`crate::chain::Chain::place_wallet`]),
@@ -94,45 +109,31 @@ impl Buyer {
     /// # Errors
     /// If it does not start.
     pub async fn start_for_wallet(tools: &Tools, owner: Account, wallet: &str) -> Result<Self> {
-        Self::start_with(tools, owner, Some(wallet)).await
+        let mut command = fetch_client(tools, owner);
+        command.env("PAYER_CONTRACT", wallet);
+        Self::start_command(command).await
     }
 
-    async fn start_with(tools: &Tools, key: Account, wallet: Option<&str>) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("farebox-buyer-")
-            .tempdir()?;
-        let mut command = tools.node("buyer.mjs");
-        command
-            .arg("--serve")
-            .env("PRIVATE_KEY", key.key)
-            .env_remove("PAYER_CONTRACT");
-        if let Some(wallet) = wallet {
-            command.env("PAYER_CONTRACT", wallet);
-        }
-        let mut process = Process::spawn(
-            "the buyer",
-            command,
-            &dir.path().join("buyer.log"),
-            Streams::Pipes,
-        )?;
+    /// Starts a program that serves commands as `node/wire.mjs` tells.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub(crate) async fn start_command(command: Command) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("farebox-buyer-").tempdir()?;
+        let mut process = Process::spawn("the buyer", command, &dir.path().join("buyer.log"), Streams::Pipes)?;
         let (stdin, stdout) = process.take_pipes().context("the buyer has no pipes")?;
         let waiting = Waiting::default();
         // The line that says it is ready has no id of its own; it answers 0.
         let (sender, ready) = oneshot::channel();
         insert(&waiting, 0, sender)?;
         let readers = Arc::clone(&waiting);
-        std::thread::Builder::new()
-            .name("rig-buyer".to_owned())
-            .spawn(move || deliver(stdout, &readers))?;
+        std::thread::Builder::new().name("rig-buyer".to_owned()).spawn(move || deliver(stdout, &readers))?;
         let ready = tokio::time::timeout(Duration::from_secs(30), ready)
             .await
             .map_err(anyhow::Error::from)
             .and_then(|answer| Ok(answer?))
             .with_context(|| format!("the buyer did not start\n{}", process.log_tail(40)))?;
-        let address = ready["address"]
-            .as_str()
-            .context("the buyer has no address")?
-            .to_owned();
+        let address = ready["address"].as_str().context("the buyer has no address")?.to_owned();
         Ok(Self {
             process: Mutex::new(process),
             stdin: Mutex::new(stdin),
@@ -179,11 +180,7 @@ impl Buyer {
     /// # Errors
     /// If the official client throws.
     pub async fn sign(&self, challenge: &str) -> Result<Signed> {
-        read_signed(
-            &self
-                .command(json!({ "op": "sign", "challenge": challenge }))
-                .await?,
-        )
+        read_signed(&self.command(json!({ "op": "sign", "challenge": challenge })).await?)
     }
 
     /// The decoded payment that the official client makes for a decoded challenge.
@@ -191,9 +188,7 @@ impl Buyer {
     /// # Errors
     /// If the official client throws.
     pub async fn sign_payload(&self, payment_required: &Value) -> Result<Value> {
-        let answer = self
-            .command(json!({ "op": "sign", "challenge": payment_required }))
-            .await?;
+        let answer = self.command(json!({ "op": "sign", "challenge": payment_required })).await?;
         Ok(answer["payload"].clone())
     }
 
@@ -212,13 +207,8 @@ impl Buyer {
             "primaryType": "CancelAuthorization",
             "message": { "authorizer": self.address, "nonce": nonce },
         });
-        let answer = self
-            .command(json!({ "op": "sign-typed-data", "typedData": typed_data }))
-            .await?;
-        Ok(answer["signature"]
-            .as_str()
-            .context("no signature")?
-            .to_owned())
+        let answer = self.command(json!({ "op": "sign-typed-data", "typedData": typed_data })).await?;
+        Ok(answer["signature"].as_str().context("no signature")?.to_owned())
     }
 
     async fn command(&self, mut command: Value) -> Result<Value> {
@@ -238,31 +228,29 @@ impl Buyer {
     }
 
     fn send(&self, command: &Value) -> Result<()> {
-        let mut stdin = self
-            .stdin
-            .lock()
-            .map_err(|_| anyhow!("the buyer's input is gone"))?;
-        writeln!(stdin, "{command}")
-            .with_context(|| format!("the buyer ended\n{}", self.log_tail()))
+        let mut stdin = self.stdin.lock().map_err(|_| anyhow!("the buyer's input is gone"))?;
+        writeln!(stdin, "{command}").with_context(|| format!("the buyer ended\n{}", self.log_tail()))
     }
 
     fn log_tail(&self) -> String {
-        self.process
-            .lock()
-            .map(|process| process.log_tail(40))
-            .unwrap_or_default()
+        self.process.lock().map(|process| process.log_tail(40)).unwrap_or_default()
     }
+}
+
+/// `@x402/fetch` with a key, and without what the rig's own environment may say about wallets.
+pub(crate) fn fetch_client(tools: &Tools, key: Account) -> Command {
+    let mut command = tools.node("buyer.mjs");
+    command.arg("--serve").env("PRIVATE_KEY", key.key);
+    for name in ["PAYER_CONTRACT", "FACTORY", "FACTORY_DATA"] {
+        command.env_remove(name);
+    }
+    command
 }
 
 impl Purchase {
     /// A `GET`.
     pub fn get(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            method: "GET".to_owned(),
-            headers: HashMap::new(),
-            body: None,
-        }
+        Self { url: url.into(), method: "GET".to_owned(), headers: HashMap::new(), body: None }
     }
 
     /// Another method.
@@ -295,27 +283,19 @@ impl Bought {
 
     /// The first challenge that the client met.
     pub fn challenge(&self) -> Option<&Value> {
-        self.requests
-            .iter()
-            .find_map(|request| request.payment_required.as_ref())
+        self.requests.iter().find_map(|request| request.payment_required.as_ref())
     }
 }
 
 /// Hands each answer to whoever waits for it, until the process closes its output; then nobody waits any more.
 fn deliver(stdout: ChildStdout, waiting: &Waiting) {
     for line in BufReader::new(stdout).lines() {
-        let Ok(answer) = line
-            .map_err(anyhow::Error::from)
-            .and_then(|line| Ok(serde_json::from_str::<Value>(&line)?))
+        let Ok(answer) = line.map_err(anyhow::Error::from).and_then(|line| Ok(serde_json::from_str::<Value>(&line)?))
         else {
             break;
         };
         let id = answer["id"].as_u64().unwrap_or(0);
-        if let Some(sender) = waiting
-            .lock()
-            .ok()
-            .and_then(|mut waiting| waiting.remove(&id))
-        {
+        if let Some(sender) = waiting.lock().ok().and_then(|mut waiting| waiting.remove(&id)) {
             // Whoever waited may have given up.
             let _ = sender.send(answer);
         }
@@ -326,10 +306,7 @@ fn deliver(stdout: ChildStdout, waiting: &Waiting) {
 }
 
 fn insert(waiting: &Waiting, id: u64, sender: oneshot::Sender<Value>) -> Result<()> {
-    waiting
-        .lock()
-        .map_err(|_| anyhow!("the buyer's reader is gone"))?
-        .insert(id, sender);
+    waiting.lock().map_err(|_| anyhow!("the buyer's reader is gone"))?.insert(id, sender);
     Ok(())
 }
 
@@ -353,43 +330,25 @@ fn read_request(request: &Value) -> Result<WireRequest> {
         status: read_status(request)?,
         headers: read_headers(request),
         payment_required: not_null(&request["paymentRequired"]),
-        payment: match (
-            request["paymentHeader"].as_str(),
-            request["paymentSignature"].as_str(),
-        ) {
-            (Some(header), Some(value)) => Some(Signed {
-                header: header.to_owned(),
-                value: value.to_owned(),
-            }),
+        payment: match (request["paymentHeader"].as_str(), request["paymentSignature"].as_str()) {
+            (Some(header), Some(value)) => Some(Signed { header: header.to_owned(), value: value.to_owned() }),
             _ => None,
         },
     })
 }
 
 fn read_signed(answer: &Value) -> Result<Signed> {
-    let text = |field: &str| {
-        answer[field]
-            .as_str()
-            .map(str::to_owned)
-            .with_context(|| format!("no {field}"))
-    };
-    Ok(Signed {
-        header: text("header")?,
-        value: text("value")?,
-    })
+    let text = |field: &str| answer[field].as_str().map(str::to_owned).with_context(|| format!("no {field}"));
+    Ok(Signed { header: text("header")?, value: text("value")? })
 }
 
 fn read_status(answer: &Value) -> Result<u16> {
-    Ok(u16::try_from(
-        answer["status"].as_u64().context("no status")?,
-    )?)
+    Ok(u16::try_from(answer["status"].as_u64().context("no status")?)?)
 }
 
 fn read_headers(answer: &Value) -> HashMap<String, String> {
     let headers = answer["headers"].as_object().into_iter().flatten();
-    headers
-        .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
-        .collect()
+    headers.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
 fn not_null(value: &Value) -> Option<Value> {

@@ -1,4 +1,5 @@
-//! A chain of our own: Anvil in the place of Base Sepolia, with our token where Circle's USDC is.
+//! A chain of our own: Anvil in the place of Base Sepolia, with our token where Circle's USDC is, and Permit2 and x402's
+//! contracts where they are on every chain ([`crate::permit2`]).
 
 use std::process::Command;
 use std::time::Duration;
@@ -21,17 +22,17 @@ pub const NETWORK_V1: &str = "base-sepolia";
 pub const TOKEN: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 /// Where real chains have Multicall3, by which official code finds out why a payment fails.
 const MULTICALL3: &str = "0xcA11bde05977b3631167028862bE2a173976CA11";
+/// Anvil's account 9: somebody who has to do with no payment, and sends what is public.
+pub const THIRD_PARTY: &str = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720";
 /// What [`BUYER`] has at the start, in atomic units: 1 000 USDC.
 pub const BUYER_FUNDS: u128 = 1_000_000_000;
 
 /// `keccak256("Transfer(address,address,uint256)")`
 const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
 /// `keccak256("AuthorizationUsed(address,bytes32)")`
-const AUTHORIZATION_USED: &str =
-    "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5";
+const AUTHORIZATION_USED: &str = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5";
 /// `keccak256("AuthorizationCanceled(address,bytes32)")`
-const AUTHORIZATION_CANCELED: &str =
-    "0x1cdd46ff242716cdaa72d159d339a485b3438398348d68f09d7c8c0a59353d81";
+const AUTHORIZATION_CANCELED: &str = "0x1cdd46ff242716cdaa72d159d339a485b3438398348d68f09d7c8c0a59353d81";
 
 /// A running Anvil with the token in place. It ends when this is dropped.
 #[derive(Debug)]
@@ -79,9 +80,7 @@ impl Chain {
     /// # Errors
     /// As [`Chain::start`].
     pub async fn start_with(tools: &Tools, mining: Mining) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("farebox-chain-")
-            .tempdir()?;
+        let dir = tempfile::Builder::new().prefix("farebox-chain-").tempdir()?;
         let port = free_port()?;
         let mut command = Command::new(tools.anvil());
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
@@ -89,21 +88,12 @@ impl Chain {
         if let Mining::Every(seconds) = mining {
             command.args(["--block-time", &seconds.to_string()]);
         }
-        let process = Process::spawn(
-            "Anvil",
-            command,
-            &dir.path().join("anvil.log"),
-            Streams::Log,
-        )?;
-        let mut chain = Self {
-            process,
-            port,
-            http: crate::http::client(),
-            _dir: dir,
-        };
+        let process = Process::spawn("Anvil", command, &dir.path().join("anvil.log"), Streams::Log)?;
+        let mut chain = Self { process, port, http: crate::http::client(), _dir: dir };
         chain.wait_until_ready().await?;
         chain.place(TOKEN, "UsdToken", tools).await?;
         chain.place(MULTICALL3, "Multicall3", tools).await?;
+        chain.place_permit2(tools).await?;
         chain.mint(BUYER.address, BUYER_FUNDS).await?;
         Ok(chain)
     }
@@ -111,9 +101,7 @@ impl Chain {
     async fn wait_until_ready(&mut self) -> Result<()> {
         let (http, url) = (self.http.clone(), self.url());
         self.process
-            .wait_until(Duration::from_secs(30), || async {
-                rpc(&http, &url, "eth_chainId", json!([])).await.ok()
-            })
+            .wait_until(Duration::from_secs(30), || async { rpc(&http, &url, "eth_chainId", json!([])).await.ok() })
             .await?;
         Ok(())
     }
@@ -153,11 +141,7 @@ impl Chain {
     pub async fn place_wallet(&self, address: &str, owner: &str, tools: &Tools) -> Result<()> {
         self.place(address, "OwnedWallet", tools).await?;
         let slot = word_of_number(0);
-        self.rpc(
-            "anvil_setStorageAt",
-            json!([address, slot, word_of_address(owner)?]),
-        )
-        .await?;
+        self.rpc("anvil_setStorageAt", json!([address, slot, word_of_address(owner)?])).await?;
         Ok(())
     }
 
@@ -167,10 +151,25 @@ impl Chain {
     /// If the node does not answer.
     pub async fn balance(&self, address: &str) -> Result<u128> {
         let data = call_data("70a08231", &[word_of_address(address)?]);
-        let answer = self
-            .rpc("eth_call", json!([{ "to": TOKEN, "data": data }, "latest"]))
-            .await?;
-        number(&answer)
+        number(&json!(self.call(TOKEN, &data).await?))
+    }
+
+    /// What a contract answers to a call that changes nothing, `0x…`.
+    ///
+    /// # Errors
+    /// If it reverts.
+    pub async fn call(&self, to: &str, data: &str) -> Result<String> {
+        let answer = self.rpc("eth_call", json!([{ "to": to, "data": data }, "latest"])).await?;
+        Ok(answer.as_str().context("eth_call gave no text")?.to_owned())
+    }
+
+    /// The code at an address, `0x` if there is none.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn code(&self, address: &str) -> Result<String> {
+        let code = self.rpc("eth_getCode", json!([address, "latest"])).await?;
+        Ok(code.as_str().context("eth_getCode gave no text")?.to_owned())
     }
 
     /// Makes `amount` atomic units of the token for an address.
@@ -178,10 +177,7 @@ impl Chain {
     /// # Errors
     /// If the transaction fails.
     pub async fn mint(&self, address: &str, amount: u128) -> Result<()> {
-        let data = call_data(
-            "40c10f19",
-            &[word_of_address(address)?, word_of_number(amount)],
-        );
+        let data = call_data("40c10f19", &[word_of_address(address)?, word_of_number(amount)]);
         self.transact(BUYER.address, TOKEN, &data).await?;
         Ok(())
     }
@@ -202,17 +198,9 @@ impl Chain {
     /// # Errors
     /// If it is refused or reverts.
     pub async fn transact(&self, from: &str, to: &str, data: &str) -> Result<Value> {
-        let hash = self
-            .rpc(
-                "eth_sendTransaction",
-                json!([{ "from": from, "to": to, "data": data }]),
-            )
-            .await?;
+        let hash = self.rpc("eth_sendTransaction", json!([{ "from": from, "to": to, "data": data }])).await?;
         let receipt = crate::process::wait_for("a receipt", Duration::from_secs(30), || async {
-            self.rpc("eth_getTransactionReceipt", json!([hash]))
-                .await
-                .ok()
-                .filter(|receipt| !receipt.is_null())
+            self.rpc("eth_getTransactionReceipt", json!([hash])).await.ok().filter(|receipt| !receipt.is_null())
         })
         .await?;
         if receipt["status"] != "0x1" {
@@ -221,28 +209,51 @@ impl Chain {
         Ok(receipt)
     }
 
+    /// [`Chain::transact`] from any address, also from one that has no key or that the node does not know.
+    ///
+    /// # Errors
+    /// As [`Chain::transact`].
+    pub async fn transact_as(&self, from: &str, to: &str, data: &str) -> Result<Value> {
+        self.rpc("anvil_impersonateAccount", json!([from])).await?;
+        self.rpc("anvil_setBalance", json!([from, "0x56bc75e2d63100000"])).await?;
+        let receipt = self.transact(from, to, data).await;
+        self.rpc("anvil_stopImpersonatingAccount", json!([from])).await?;
+        receipt
+    }
+
+    /// Submits the EIP-3009 authorization of a payment, as its facilitator would, but from [`THIRD_PARTY`]: to whoever
+    /// has seen a payment, or a settlement that is not yet in a block, this is open.
+    ///
+    /// # Errors
+    /// If the payment is of another kind, or the token refuses.
+    pub async fn settle_as_third_party(&self, payload: &Value) -> Result<Value> {
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("not an EIP-3009 payment");
+        let authorization = &payload["payload"]["authorization"];
+        let signature = text(&payload["payload"]["signature"])?;
+        let signature = signature.trim_start_matches("0x");
+        let mut words =
+            vec![word_of_address(&text(&authorization["from"])?)?, word_of_address(&text(&authorization["to"])?)?];
+        for field in ["value", "validAfter", "validBefore", "nonce"] {
+            words.push(word_of_quantity(&text(&authorization[field])?)?);
+        }
+        words.push(word_of_number(7 * 32));
+        words.push(word_of_number(signature.len() as u128 / 2));
+        let padded = format!("{signature:0<width$}", width = signature.len().next_multiple_of(64));
+        self.transact(THIRD_PARTY, TOKEN, &(call_data("cf092995", &words) + &padded)).await
+    }
+
     /// Cancels an authorization by a signature of the payer over `CancelAuthorization` (65 bytes, `0x…`).
     ///
     /// # Errors
     /// If the token refuses.
-    pub async fn cancel_authorization(
-        &self,
-        payer: &str,
-        nonce: &str,
-        signature: &str,
-    ) -> Result<Value> {
+    pub async fn cancel_authorization(&self, payer: &str, nonce: &str, signature: &str) -> Result<Value> {
         let signature = signature.trim_start_matches("0x");
         if signature.len() != 130 {
             bail!("a signature has 65 bytes");
         }
         let length = signature.len() / 2;
         let padded = format!("0x{signature:0<192}");
-        let words = [
-            word_of_address(payer)?,
-            nonce.to_owned(),
-            word_of_number(96),
-            word_of_number(length as u128),
-        ];
+        let words = [word_of_address(payer)?, nonce.to_owned(), word_of_number(96), word_of_number(length as u128)];
         let data = call_data("b7b72899", &words) + padded.trim_start_matches("0x");
         self.transact(BUYER.address, TOKEN, &data).await
     }
@@ -252,9 +263,7 @@ impl Chain {
     /// # Errors
     /// If the node does not answer.
     pub async fn transfers_to(&self, payee: &str) -> Result<Vec<Transfer>> {
-        let logs = self
-            .token_logs(json!([TRANSFER, null, word_of_address(payee)?]))
-            .await?;
+        let logs = self.token_logs(json!([TRANSFER, null, word_of_address(payee)?])).await?;
         logs.iter().map(read_transfer).collect()
     }
 
@@ -263,10 +272,7 @@ impl Chain {
     /// # Errors
     /// If the node does not answer.
     pub async fn authorization_used(&self, payer: &str, nonce: &str) -> Result<usize> {
-        Ok(self
-            .token_logs(json!([AUTHORIZATION_USED, word_of_address(payer)?, nonce]))
-            .await?
-            .len())
+        Ok(self.token_logs(json!([AUTHORIZATION_USED, word_of_address(payer)?, nonce])).await?.len())
     }
 
     /// How often the token says that this authorization was canceled.
@@ -274,14 +280,7 @@ impl Chain {
     /// # Errors
     /// If the node does not answer.
     pub async fn authorization_canceled(&self, payer: &str, nonce: &str) -> Result<usize> {
-        Ok(self
-            .token_logs(json!([
-                AUTHORIZATION_CANCELED,
-                word_of_address(payer)?,
-                nonce
-            ]))
-            .await?
-            .len())
+        Ok(self.token_logs(json!([AUTHORIZATION_CANCELED, word_of_address(payer)?, nonce])).await?.len())
     }
 
     /// How many payments an address has made by authorization since the start.
@@ -289,15 +288,19 @@ impl Chain {
     /// # Errors
     /// If the node does not answer.
     pub async fn authorizations_used_by(&self, payer: &str) -> Result<usize> {
-        Ok(self
-            .token_logs(json!([AUTHORIZATION_USED, word_of_address(payer)?]))
-            .await?
-            .len())
+        Ok(self.token_logs(json!([AUTHORIZATION_USED, word_of_address(payer)?])).await?.len())
     }
 
     async fn token_logs(&self, topics: Value) -> Result<Vec<Value>> {
-        let filter = json!([{ "address": TOKEN, "fromBlock": "0x0", "toBlock": "latest", "topics": topics }]);
-        match self.rpc("eth_getLogs", filter).await? {
+        self.logs(json!({ "address": TOKEN, "fromBlock": "0x0", "toBlock": "latest", "topics": topics })).await
+    }
+
+    /// `eth_getLogs` with this filter.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn logs(&self, filter: Value) -> Result<Vec<Value>> {
+        match self.rpc("eth_getLogs", json!([filter])).await? {
             Value::Array(logs) => Ok(logs),
             other => bail!("eth_getLogs answered {other}"),
         }
@@ -308,9 +311,7 @@ impl Chain {
     /// # Errors
     /// If the node does not answer.
     pub async fn block_number(&self) -> Result<u64> {
-        Ok(u64::try_from(number(
-            &self.rpc("eth_blockNumber", json!([])).await?,
-        )?)?)
+        Ok(u64::try_from(number(&self.rpc("eth_blockNumber", json!([])).await?)?)?)
     }
 
     /// The time of the latest block, in Unix seconds.
@@ -318,9 +319,7 @@ impl Chain {
     /// # Errors
     /// If the node does not answer.
     pub async fn block_time(&self) -> Result<u64> {
-        let block = self
-            .rpc("eth_getBlockByNumber", json!(["latest", false]))
-            .await?;
+        let block = self.rpc("eth_getBlockByNumber", json!(["latest", false])).await?;
         Ok(u64::try_from(number(&block["timestamp"])?)?)
     }
 
@@ -330,8 +329,47 @@ impl Chain {
     /// If the node refuses.
     pub async fn increase_time(&self, seconds: u64) -> Result<()> {
         self.rpc("evm_increaseTime", json!([seconds])).await?;
-        self.rpc("evm_mine", json!([])).await?;
+        self.mine(1).await
+    }
+
+    /// Makes a block whose time is later than `time` (Unix seconds), for example a payment's `validBefore`; the chain's
+    /// clock goes on from there. Nothing but a block if the time has passed already.
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub async fn jump_past(&self, time: u64) -> Result<()> {
+        if self.block_time().await? <= time {
+            self.rpc("evm_setNextBlockTimestamp", json!([time + 1])).await?;
+        }
+        self.mine(1).await
+    }
+
+    /// Makes so many blocks.
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub async fn mine(&self, blocks: u64) -> Result<()> {
+        self.rpc("anvil_mine", json!([format!("0x{blocks:x}")])).await?;
         Ok(())
+    }
+
+    /// Whether transactions get into a block at once, which they do from the start unless [`Mining::Every`] was asked
+    /// for. Without it they wait until [`Chain::mine`].
+    ///
+    /// # Errors
+    /// If the node refuses.
+    pub async fn set_automine(&self, on: bool) -> Result<()> {
+        self.rpc("evm_setAutomine", json!([on])).await?;
+        Ok(())
+    }
+
+    /// How many transactions wait for a block.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn waiting_transactions(&self) -> Result<u64> {
+        let status = self.rpc("txpool_status", json!([])).await?;
+        Ok(u64::try_from(number(&status["pending"])?)?)
     }
 
     /// The process, for its log and for signals.
@@ -351,29 +389,22 @@ async fn rpc(http: &reqwest::Client, url: &str, method: &str, params: Value) -> 
 
 fn read_transfer(log: &Value) -> Result<Transfer> {
     let address = |topic: usize| -> Result<String> {
-        let word = log["topics"][topic]
-            .as_str()
-            .context("a Transfer without parties")?;
+        let word = log["topics"][topic].as_str().context("a Transfer without parties")?;
         Ok(format!("0x{}", &word[word.len() - 40..]))
     };
     Ok(Transfer {
         from: address(1)?,
         to: address(2)?,
         amount: number(&log["data"])?,
-        transaction: log["transactionHash"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
+        transaction: log["transactionHash"].as_str().unwrap_or_default().to_owned(),
     })
 }
 
-fn call_data(selector: &str, words: &[String]) -> String {
-    words.iter().fold(format!("0x{selector}"), |data, word| {
-        data + word.trim_start_matches("0x")
-    })
+pub(crate) fn call_data(selector: &str, words: &[String]) -> String {
+    words.iter().fold(format!("0x{selector}"), |data, word| data + word.trim_start_matches("0x"))
 }
 
-fn word_of_address(address: &str) -> Result<String> {
+pub(crate) fn word_of_address(address: &str) -> Result<String> {
     let digits = address.trim_start_matches("0x").to_ascii_lowercase();
     if digits.len() != 40 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         bail!("not an address: {address}");
@@ -381,15 +412,30 @@ fn word_of_address(address: &str) -> Result<String> {
     Ok(format!("0x{digits:0>64}"))
 }
 
-fn word_of_number(number: u128) -> String {
+pub(crate) fn word_of_number(number: u128) -> String {
     format!("0x{number:064x}")
 }
 
+/// A word of any number of 256 bits: decimal, or hexadecimal with `0x`.
+pub(crate) fn word_of_quantity(text: &str) -> Result<String> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return Ok(format!("0x{digits:0>64}"));
+    }
+    let mut bytes = [0_u8; 32];
+    for digit in text.chars() {
+        let mut carry = digit.to_digit(10).with_context(|| format!("not a number: {text}"))?;
+        for byte in bytes.iter_mut().rev() {
+            carry += u32::from(*byte) * 10;
+            *byte = (carry & 0xff) as u8;
+            carry >>= 8;
+        }
+    }
+    Ok(bytes.iter().fold("0x".to_owned(), |word, byte| word + &format!("{byte:02x}")))
+}
+
 /// Reads a quantity or a 32-byte word.
-fn number(value: &Value) -> Result<u128> {
-    let text = value
-        .as_str()
-        .with_context(|| format!("not a number: {value}"))?;
+pub(crate) fn number(value: &Value) -> Result<u128> {
+    let text = value.as_str().with_context(|| format!("not a number: {value}"))?;
     let digits = text.trim_start_matches("0x").trim_start_matches('0');
     if digits.is_empty() {
         return Ok(0);

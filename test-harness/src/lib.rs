@@ -59,17 +59,21 @@
 pub mod accounts;
 pub mod buyer;
 pub mod chain;
+pub mod clients;
 pub mod envoy;
 pub mod envoy_config;
 pub mod facilitator;
+pub mod grpc;
 pub mod http;
 pub mod mistakes;
+pub mod permit2;
 pub mod process;
 pub mod raw;
 pub mod scenario;
 pub mod stack;
 pub mod tools;
 pub mod upstream;
+pub mod wallets;
 pub mod wasm;
 
 pub use buyer::{Bought, Buyer, Purchase};

