@@ -115,6 +115,14 @@ codes! {
     PaymentInProgress = "payment_in_progress", 409, "The payment is in use", ResendSamePayment;
     /// Whether the payment was settled is not known yet. Never pay again for this.
     OutcomeUnknown = "outcome_unknown", 503, "The payment's outcome is not known yet", ResendSamePayment;
+    /// Whether the payment was settled could not be found out, and no longer will be. Ask the seller.
+    OutcomeUnresolved = "outcome_unresolved", 409, "The payment's outcome could not be found out", GiveUp;
+    /// The route takes only payments that the buyer has named (`payment-identifier`).
+    PaymentIdentifierRequired = "payment_identifier_required", 400, "The payment needs an identifier", FixRequest;
+    /// The same identifier was used for another request.
+    PaymentIdentifierConflict = "payment_identifier_conflict", 409, "The payment identifier is another request's", FixRequest;
+    /// Too much unpaid or failed traffic from this source, or too many uncharged requests by this payer.
+    TooManyRequests = "too_many_requests", 429, "Too many requests", RetryLater;
     /// No facilitator could be reached; nothing was charged.
     FacilitatorUnavailable = "facilitator_unavailable", 503, "Payments cannot be checked at the moment", ResendSamePayment;
     /// None of the route's offers can be made at the moment.
@@ -142,7 +150,7 @@ codes! {
 impl Code {
     fn retry_after(self) -> Option<u64> {
         match self {
-            Self::PaymentInProgress => Some(1),
+            Self::PaymentInProgress | Self::TooManyRequests => Some(1),
             Self::OutcomeUnknown | Self::OffersUnavailable | Self::FacilitatorUnavailable | Self::LedgerUnavailable => {
                 Some(5)
             }

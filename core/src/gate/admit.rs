@@ -1,14 +1,16 @@
 //! Admission: which credential the request shows, whether it is good, and whose claim it is.
 
+use super::Visit;
+use super::earlier::Earlier;
 use super::hold::Hold;
 use super::refusal::Refusal;
 use super::settle::{GRACE, NotPaid, settle, unknown};
-use super::{Gate, Visit, owned};
+use super::{Gate, owned};
 use crate::host::{Event, Host};
 use crate::http::Headers;
-use crate::ledger::{Claim, Claimed, Money, NewClaim, Service, Store, StoreError, Ticket};
+use crate::ledger::{Binding, Claim, ClaimId, Claimed, Money, NewClaim, Service, Store, StoreError, Ticket};
 use crate::mutant;
-use crate::policy::{Access, CHALLENGE_LIMIT, Route, Wallets};
+use crate::policy::{Access, CHALLENGE_LIMIT, PaymentIdentifier, Route, Wallets};
 use crate::problem::{Code, Problem};
 use crate::rail::{self, Checked, Menu, Offer, Paid, Payment, Resource, Settle, Verdict};
 use std::rc::Rc;
@@ -18,7 +20,7 @@ pub(super) enum Admitted<H: Host> {
     /// It needs nothing.
     Free,
     /// A payment that a facilitator found good and that is settled once the upstream has answered.
-    Verified { hold: Hold<H>, offer: Offer, payment: Payment },
+    Verified(Box<Verified<H>>),
     /// A payment that is settled.
     Paid {
         hold: Hold<H>,
@@ -28,6 +30,23 @@ pub(super) enum Admitted<H: Host> {
     },
 }
 
+/// A payment that a facilitator found good.
+pub(super) struct Verified<H: Host> {
+    pub(super) hold: Hold<H>,
+    pub(super) offer: Offer,
+    pub(super) payment: Payment,
+}
+
+/// A request to a priced route, with what deciding it needs.
+pub(super) struct Case<'a, H: Host> {
+    pub(super) gate: &'a Rc<Gate>,
+    pub(super) host: &'a H,
+    pub(super) visit: &'a Visit<'a>,
+    pub(super) route: &'a Route,
+    pub(super) menu: Rc<Menu>,
+    pub(super) source: &'a str,
+}
+
 impl Gate {
     /// Decides whether the request may reach the upstream.
     pub(super) async fn admit<H: Host>(
@@ -35,6 +54,7 @@ impl Gate {
         host: &H,
         visit: &Visit<'_>,
         headers: &Headers,
+        source: impl Fn() -> String,
     ) -> Result<Admitted<H>, Refusal> {
         let Some(route) = visit.route else { return Ok(Admitted::Free) };
         match &route.access {
@@ -42,86 +62,151 @@ impl Gate {
             Access::Denied => return Err(Problem::new(Code::RouteDenied, "the policy denies this route").into()),
             Access::Priced(_) => {}
         }
-        let menu = self.menu(route);
-        let Some(payment) = Payment::find(headers)? else {
-            let problem = Problem::new(Code::PaymentRequired, "this route costs something; see PAYMENT-REQUIRED");
-            return Err(challenge(host, visit, route, &menu, problem, "Payment required"));
-        };
-        let checked = check(&menu, route, &payment, host.now());
-        match self.claim(host, visit, route, &payment, &checked).await? {
+        let source = &source();
+        let case = Case { gate: self, host, visit, route, menu: self.menu(route), source };
+        match Payment::find(headers)? {
+            None if !self.counters.challenge(source, host.now_millis()) => {
+                Err(Problem::new(Code::TooManyRequests, "too many challenges for this address").into())
+            }
+            None => {
+                let problem = Problem::new(Code::PaymentRequired, "this route costs something; see PAYMENT-REQUIRED");
+                Err(case.challenge(problem, "Payment required"))
+            }
+            Some(payment) => case.pay(payment).await,
+        }
+    }
+}
+
+impl<H: Host> Case<'_, H> {
+    /// Decides on a request with a payment.
+    async fn pay(&self, payment: Payment) -> Result<Admitted<H>, Refusal> {
+        let now = self.host.now();
+        if self.route.payment_identifier == Some(PaymentIdentifier::Required) && payment.identifier().is_none() {
+            let detail = "name the payment in extensions.payment-identifier.info.id, 16 to 128 of A-Z a-z 0-9 - _";
+            return Err(Problem::new(Code::PaymentIdentifierRequired, detail).into());
+        }
+        let checked = self.check(&payment, now);
+        let proven = checked.as_ref().is_ok_and(|(_, checked)| checked.payer_proven);
+        if proven && let Some(admitted) = Earlier::of(self, &payment).await?.admit(self, &payment).await? {
+            return Ok(admitted);
+        }
+        match self.claim(&payment, &checked).await? {
             Claimed::Ours(ticket) => {
-                let (offer, _) = checked.map_err(|problem| challenge_again(host, visit, route, &menu, problem))?;
-                host.event(&Event::Claim { state: "claimed" });
-                let hold = Hold::new(host, ticket, Money::None, Service::Waiting);
+                let (offer, _) = checked.map_err(|problem| self.refuse(problem))?;
+                self.host.event(&Event::Claim { state: "claimed" });
+                let hold = Hold::new(
+                    self.host,
+                    ticket,
+                    Money::None,
+                    Service::Waiting,
+                    Index::of(&payment, self.visit, proven),
+                );
+                if let Some(admitted) = self.named_before(&payment, &hold, proven).await? {
+                    hold.release().await;
+                    return Ok(admitted);
+                }
                 match offer.settle {
-                    Settle::After => self.verify(host, visit, route, &menu, hold, offer, payment).await,
-                    Settle::Before => self.prepay(host, visit, route, &menu, hold, offer, payment).await,
+                    Settle::After => self.verify(hold, offer, payment, proven).await,
+                    Settle::Before => self.prepay(hold, offer, payment).await,
                 }
             }
-            Claimed::Again(ticket, claim) => Ok(again(host, ticket, &claim, &payment)),
-            Claimed::Known(claim) => Err(known(host, visit, route, &menu, &claim)),
+            Claimed::Again(ticket, claim) => Ok(self.again(ticket, &claim, &payment)),
+            Claimed::Known(claim) if claim.money == Money::Unknown => self.find_out(&payment, &claim).await,
+            Claimed::Known(claim) => Err(self.known(&claim)),
             Claimed::Unseen => {
                 let problem = checked.err().unwrap_or_else(|| Problem::new(Code::LedgerUnavailable, "not claimed"));
-                Err(challenge_again(host, visit, route, &menu, problem))
+                Err(self.refuse(problem))
             }
         }
+    }
+
+    /// Finds the offer that the payment answers and checks it, without asking anybody.
+    fn check(&self, payment: &Payment, now: u64) -> Result<(Offer, Checked), Problem> {
+        if !self.gate.counters.may_pay(self.source, self.host.now_millis()) {
+            return Err(Problem::new(Code::TooManyRequests, "too many payments from this address were no good"));
+        }
+        let checked = || {
+            let none = || Problem::new(Code::PaymentMismatch, "the payment answers none of the offers made now");
+            let offer = self.menu.answered_by(payment).ok_or_else(none)?;
+            let checked = payment.check(offer, self.route.wallets == Wallets::Eoa, now)?;
+            Ok((offer.clone(), checked))
+        };
+        let checked = checked();
+        if checked.is_err() {
+            self.gate.counters.payment_failed(self.source, self.host.now_millis());
+        }
+        if let (Ok(_), Some(account)) = (&checked, payment.account())
+            && !self.gate.counters.may_forward(&account, self.host.now_millis())
+        {
+            let detail = "too many requests of this payer were forwarded and not charged";
+            return Err(Problem::new(Code::TooManyRequests, detail));
+        }
+        checked
     }
 
     /// Claims the payment, atomically, before the upstream or a facilitator hears of it. A payment that did not pass
     /// the checks is only looked up: a change of price never turns a known payment into a new challenge.
-    async fn claim<H: Host>(
-        &self,
-        host: &H,
-        visit: &Visit<'_>,
-        route: &Route,
-        payment: &Payment,
-        checked: &Result<(Offer, Checked), Problem>,
-    ) -> Result<Claimed, Refusal> {
-        let now = host.now();
-        let deadline = match checked {
-            Ok((offer, _)) if offer.settle == Settle::After => now.saturating_add(self.longest_verify(offer)),
-            _ => now.saturating_add(route.response_timeout_seconds),
+    async fn claim(&self, payment: &Payment, checked: &Result<(Offer, Checked), Problem>) -> Result<Claimed, Refusal> {
+        let now = self.host.now();
+        let verifying = match checked {
+            Ok((offer, _)) if offer.settle == Settle::After => self.gate.longest_verify(offer),
+            _ => self.route.response_timeout_seconds,
         };
         let new = NewClaim {
-            binding: owned::binding(visit),
-            secret: payment.secret(),
-            deadline: deadline.saturating_add(GRACE),
+            deadline: now.saturating_add(verifying).saturating_add(GRACE),
             expires: checked.as_ref().map_or(0, |(_, checked)| checked.expires),
             checked: checked.is_ok(),
-            repeatable: matches!(visit.request.method(), "GET" | "HEAD"),
-            proven: false,
-            window: 0,
+            ..self.look(payment)
         };
         let mut id = payment.claim_id();
         if mutant::is("no_claim") {
-            let _ = host.random(&mut id.0);
+            let _ = self.host.random(&mut id.0);
         }
-        host.store().claim(&id, &new, now).await.map_err(|error| {
-            if error == StoreError::Full {
-                host.event(&Event::Claim { state: "refused" });
-            }
-            Problem::new(Code::LedgerUnavailable, error.to_string()).into()
-        })
+        self.ledger(self.host.store().claim(&id, &new, now).await)
+    }
+
+    /// A claim that only looks at what is known of a payment for this request.
+    pub(super) fn look(&self, payment: &Payment) -> NewClaim {
+        let safe = matches!(self.visit.request.method(), "GET" | "HEAD");
+        NewClaim {
+            binding: owned::binding(self.visit),
+            secret: payment.secret(),
+            deadline: self.host.now().saturating_add(self.route.response_timeout_seconds).saturating_add(GRACE),
+            expires: 0,
+            checked: false,
+            repeatable: safe || self.route.redeliver_unsafe,
+            proven: false,
+            window: if payment.identifier().is_some() { self.route.redelivery_seconds } else { 0 },
+        }
     }
 
     /// Settle after: the facilitator says whether the payment would settle; then the request may go.
-    #[expect(clippy::too_many_arguments, reason = "one step of one story, with everything it needs by name")]
-    async fn verify<H: Host>(
-        self: &Rc<Self>,
-        host: &H,
-        visit: &Visit<'_>,
-        route: &Route,
-        menu: &Menu,
+    async fn verify(
+        &self,
         mut hold: Hold<H>,
         offer: Offer,
         payment: Payment,
+        proven: bool,
     ) -> Result<Admitted<H>, Refusal> {
-        match rail::verify(host, self.policy.facilitators(), &offer, &payment).await {
-            Verdict::Valid { .. } => {}
+        let Some(_place) = self.gate.counters.verify(self.source) else {
+            hold.release().await;
+            return Err(Problem::new(Code::TooManyRequests, "too many payments of this address at once").into());
+        };
+        match rail::verify(self.host, self.gate.policy.facilitators(), &offer, &payment).await {
+            Verdict::Valid { .. } if proven => {}
+            // The facilitator has proven what the core could not: who pays.
+            Verdict::Valid { .. } => {
+                if let Some(admitted) = Earlier::of(self, &payment).await?.admit(self, &payment).await? {
+                    hold.release().await;
+                    return Ok(admitted);
+                }
+                hold.looked();
+            }
             Verdict::Invalid { reason } => {
                 hold.release().await;
+                self.gate.counters.payment_failed(self.source, self.host.now_millis());
                 let problem = Problem::new(Code::PaymentInvalid, format!("the facilitator refuses it: {reason}"));
-                return Err(challenge(host, visit, route, menu, problem, &reason));
+                return Err(self.challenge(problem, &reason));
             }
             Verdict::Unavailable { .. } => {
                 hold.release().await;
@@ -129,30 +214,111 @@ impl Gate {
                 return Err(Problem::new(Code::FacilitatorUnavailable, detail).into());
             }
         }
-        forwarding(host, route, &mut hold).await?;
-        Ok(Admitted::Verified { hold, offer, payment })
+        self.forwarding(&mut hold).await?;
+        Ok(Admitted::Verified(Box::new(Verified { hold, offer, payment })))
     }
 
     /// Settle before: the money moves, then the request may go.
-    #[expect(clippy::too_many_arguments, reason = "one step of one story, with everything it needs by name")]
-    async fn prepay<H: Host>(
-        self: &Rc<Self>,
-        host: &H,
-        visit: &Visit<'_>,
-        route: &Route,
-        menu: &Menu,
-        hold: Hold<H>,
-        offer: Offer,
-        payment: Payment,
-    ) -> Result<Admitted<H>, Refusal> {
-        let serving = route.response_timeout_seconds.saturating_add(GRACE);
-        let (mut hold, paid) = settle(self, host, hold, &offer, &payment, serving)
-            .await
-            .map_err(|not_paid| refused(host, visit, route, menu, not_paid))?;
-        forwarding(host, route, &mut hold).await?;
+    async fn prepay(&self, hold: Hold<H>, offer: Offer, payment: Payment) -> Result<Admitted<H>, Refusal> {
+        let serving = self.route.response_timeout_seconds.saturating_add(GRACE);
+        let settled = settle(self.gate, self.host, hold, &offer, &payment, serving).await;
+        let (mut hold, paid) = settled.map_err(|not_paid| self.refused(not_paid))?;
+        self.forwarding(&mut hold).await?;
         Ok(Admitted::Paid { hold, paid, again: false })
     }
 
+    /// Says to the store that the upstream is about to see the request.
+    async fn forwarding(&self, hold: &mut Hold<H>) -> Result<(), Refusal> {
+        let deadline = self.host.now().saturating_add(self.route.response_timeout_seconds).saturating_add(GRACE);
+        self.ledger(hold.forwarding(deadline).await)
+    }
+
+    /// A charged request that was not delivered, and whose buyer has shown to be the one who paid.
+    pub(super) fn again(&self, ticket: Ticket, claim: &Claim, payment: &Payment) -> Admitted<H> {
+        let hold =
+            Hold::new(self.host, ticket, Money::Settled, Service::Forwarded, Index::of(payment, self.visit, true));
+        Admitted::Paid { hold, paid: Paid::recorded(payment, &claim.transaction), again: true }
+    }
+
+    /// What a payment that was seen before gets.
+    pub(super) fn known(&self, claim: &Claim) -> Refusal {
+        if claim.binding != owned::binding(self.visit) {
+            return Problem::new(Code::PaymentUsed, "the payment was used for another request").into();
+        }
+        match claim.money {
+            Money::None | Money::Settling => {
+                Problem::new(Code::PaymentInProgress, "another request with this payment is under way").into()
+            }
+            Money::Unknown => unknown().into(),
+            Money::Settled => Problem::new(Code::PaymentUsed, "the payment was settled for this request before").into(),
+            Money::Failed => {
+                let problem = Problem::new(Code::SettlementFailed, "the payment was refused when it was to be settled");
+                self.challenge(problem, "settlement_failed")
+            }
+        }
+    }
+
+    /// A refusal that says what would be accepted. Without anything to offer, it is a 503: never free.
+    pub(super) fn challenge(&self, problem: Problem, error: &str) -> Refusal {
+        if self.menu.is_empty() {
+            return Problem::new(Code::OffersUnavailable, "none of the route's offers can be made at the moment")
+                .into();
+        }
+        let mut nonce = [0; 16];
+        let nonce = self.host.random(&mut nonce).is_ok().then(|| crate::crypto::hex::encode(&nonce));
+        let identifier = self.route.payment_identifier.map(|wanted| wanted == PaymentIdentifier::Required);
+        let lines = |url: &str| {
+            let resource = Resource { url, description: &self.route.description, mime_type: &self.route.mime_type };
+            self.menu.challenge(error, resource, nonce.as_deref(), identifier)
+        };
+        let fits = |lines: &Vec<(String, String)>| {
+            lines.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CHALLENGE_LIMIT
+        };
+        // The policy made sure that the offers fit; a long query, then a long path, may be too much on top of them.
+        let request = &self.visit.request;
+        let without_query = || format!("{}{}", request.origin(), request.path());
+        let whole = Some(lines(&request.url())).filter(&fits);
+        match whole.or_else(|| Some(lines(&without_query())).filter(&fits)) {
+            Some(headers) => Refusal { problem, headers },
+            None => Problem::new(Code::PathTooLong, "the path leaves no room for a challenge in the headers").into(),
+        }
+    }
+
+    /// A refusal of a payment that was no good; problems that paying again cannot help come as they are.
+    fn refuse(&self, problem: Problem) -> Refusal {
+        if problem.code.status() != 402 {
+            return problem.into();
+        }
+        let error = problem.code.wire();
+        self.challenge(problem, error)
+    }
+
+    /// What a client is told when its payment was not settled.
+    pub(super) fn refused(&self, not_paid: NotPaid) -> Refusal {
+        match not_paid {
+            NotPaid::Problem(problem) => problem.into(),
+            NotPaid::Refused { reason, response } => {
+                let detail = format!("the facilitator refuses to settle: {reason}");
+                let mut refusal = self.challenge(Problem::new(Code::SettlementFailed, detail), &reason);
+                refusal.headers.push((rail::RESPONSE_HEADER.to_owned(), response));
+                refusal
+            }
+        }
+    }
+
+    /// What a ledger that will not or cannot means for the client.
+    pub(super) fn ledger<T>(&self, result: Result<T, StoreError>) -> Result<T, Refusal> {
+        result.map_err(|error| {
+            if error == StoreError::Full {
+                self.host.event(&Event::Claim { state: "refused" });
+            }
+            Problem::new(Code::LedgerUnavailable, error.to_string()).into()
+        })
+    }
+}
+
+impl Gate {
+    /// Seconds until every facilitator that may be asked has answered or timed out.
     fn longest_verify(&self, offer: &Offer) -> u64 {
         offer
             .facilitators
@@ -162,95 +328,20 @@ impl Gate {
     }
 }
 
-/// Finds the offer that the payment answers and checks it, without asking anybody.
-fn check(menu: &Menu, route: &Route, payment: &Payment, now: u64) -> Result<(Offer, Checked), Problem> {
-    let offer = menu
-        .answered_by(payment)
-        .ok_or_else(|| Problem::new(Code::PaymentMismatch, "the payment answers none of the offers made now"))?;
-    let checked = payment.check(offer, route.wallets == Wallets::Eoa, now)?;
-    Ok((offer.clone(), checked))
+/// Where the ledger keeps which claim of a payer for a request has no good end yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Index {
+    pub(super) id: ClaimId,
+    pub(super) binding: Binding,
+    /// Whether what was there before has been looked at, so that this payment may take its place.
+    pub(super) looked: bool,
 }
 
-/// Says to the store that the upstream is about to see the request.
-async fn forwarding<H: Host>(host: &H, route: &Route, hold: &mut Hold<H>) -> Result<(), Refusal> {
-    let deadline = host.now().saturating_add(route.response_timeout_seconds).saturating_add(GRACE);
-    hold.forwarding(deadline).await.map_err(|error| Problem::new(Code::LedgerUnavailable, error.to_string()).into())
-}
-
-/// A charged request that was not delivered, and whose payment shows the secret of its first presentation.
-fn again<H: Host>(host: &H, ticket: Ticket, claim: &Claim, payment: &Payment) -> Admitted<H> {
-    let hold = Hold::new(host, ticket, Money::Settled, Service::Forwarded);
-    Admitted::Paid { hold, paid: Paid::recorded(payment, &claim.transaction), again: true }
-}
-
-/// What a payment that was seen before gets.
-fn known<H: Host>(host: &H, visit: &Visit<'_>, route: &Route, menu: &Menu, claim: &Claim) -> Refusal {
-    if claim.binding != owned::binding(visit) {
-        return Problem::new(Code::PaymentUsed, "the payment was used for another request").into();
-    }
-    match claim.money {
-        Money::None | Money::Settling => {
-            Problem::new(Code::PaymentInProgress, "another request with this payment is under way").into()
-        }
-        Money::Unknown => unknown().into(),
-        Money::Settled => Problem::new(Code::PaymentUsed, "the payment was settled for this request before").into(),
-        Money::Failed => {
-            let problem = Problem::new(Code::SettlementFailed, "the payment was refused when it was to be settled");
-            challenge(host, visit, route, menu, problem, "settlement_failed")
-        }
-    }
-}
-
-/// A refusal that says what would be accepted. Without anything to offer, it is a 503: never free.
-pub(super) fn challenge<H: Host>(
-    host: &H,
-    visit: &Visit<'_>,
-    route: &Route,
-    menu: &Menu,
-    problem: Problem,
-    error: &str,
-) -> Refusal {
-    if menu.is_empty() {
-        return Problem::new(Code::OffersUnavailable, "none of the route's offers can be made at the moment").into();
-    }
-    let mut nonce = [0; 16];
-    let nonce = host.random(&mut nonce).is_ok().then(|| crate::crypto::hex::encode(&nonce));
-    let lines = |url: &str| {
-        let resource = Resource { url, description: &route.description, mime_type: &route.mime_type };
-        menu.challenge(error, resource, nonce.as_deref())
-    };
-    let fits = |lines: &Vec<(String, String)>| {
-        lines.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CHALLENGE_LIMIT
-    };
-    // The policy made sure that the offers fit; a long query, then a long path, may be too much on top of them.
-    let without_query = || format!("{}{}", visit.request.origin(), visit.request.path());
-    let whole = Some(lines(&visit.request.url())).filter(&fits);
-    match whole.or_else(|| Some(lines(&without_query())).filter(&fits)) {
-        Some(headers) => Refusal { problem, headers },
-        None => {
-            Problem::new(Code::PathTooLong, "the path leaves no room for a challenge in the response's headers").into()
-        }
-    }
-}
-
-/// A challenge after a payment that was no good; problems that paying again cannot help come as they are.
-fn challenge_again<H: Host>(host: &H, visit: &Visit<'_>, route: &Route, menu: &Menu, problem: Problem) -> Refusal {
-    if problem.code.status() != 402 {
-        return problem.into();
-    }
-    let error = problem.code.wire();
-    challenge(host, visit, route, menu, problem, error)
-}
-
-/// What a client is told when its payment was not settled.
-pub(super) fn refused<H: Host>(host: &H, visit: &Visit<'_>, route: &Route, menu: &Menu, not_paid: NotPaid) -> Refusal {
-    match not_paid {
-        NotPaid::Problem(problem) => problem.into(),
-        NotPaid::Refused { reason, response } => {
-            let problem = Problem::new(Code::SettlementFailed, format!("the facilitator refuses to settle: {reason}"));
-            let mut refusal = challenge(host, visit, route, menu, problem, &reason);
-            refusal.headers.push((rail::RESPONSE_HEADER.to_owned(), response));
-            refusal
-        }
+impl Index {
+    /// For the payer of `payment`, if the payment itself says who that is.
+    pub(super) fn of(payment: &Payment, visit: &Visit<'_>, looked: bool) -> Option<Self> {
+        let (account, binding) = (payment.account()?, owned::binding(visit));
+        let id = ClaimId(crate::crypto::sha256(&[b"unresolved\0", &binding.0, account.as_bytes()]));
+        Some(Self { id, binding, looked })
     }
 }

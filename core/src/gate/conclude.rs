@@ -1,9 +1,9 @@
 //! What became of the service: settle or release, then the receipt.
 
-use super::admit::{Admitted, refused};
+use super::admit::{Admitted, Case, Verified};
 use super::hold::Hold;
 use super::refusal::Refusal;
-use super::settle::{GRACE, settle};
+use super::settle::{GRACE, NotPaid, settle, unknown};
 use super::{Gate, Visit, owned};
 use crate::host::{Fact, Held, Host};
 use crate::http::Edits;
@@ -58,17 +58,20 @@ impl<H: Host> Admitted<H> {
         let success = visit.route.is_none_or(|route| succeeded(held, route)) || mutant::is("charge_failures");
         match self {
             Self::Free => Ok(Outcome::unpaid("free")),
-            Self::Verified { hold, .. } if !success || mutant::is("no_settle") => {
-                hold.release().await;
+            Self::Verified(verified) if !success || mutant::is("no_settle") => {
+                if let Some(account) = verified.payment.account() {
+                    gate.counters.uncharged(&account, host.now_millis());
+                }
+                verified.hold.release().await;
                 Ok(Outcome::unpaid("upstream_failed"))
             }
-            Self::Verified { hold, offer, payment } => match settle(gate, host, hold, &offer, &payment, GRACE).await {
-                Ok((hold, paid)) => Ok(Outcome::paid("paid", paid, Some(hold))),
-                Err(not_paid) => Err(match visit.route {
-                    Some(route) => refused(host, visit, route, &gate.menu(route), not_paid),
-                    None => super::settle::unknown().into(),
-                }),
-            },
+            Self::Verified(verified) => {
+                let Verified { hold, offer, payment } = *verified;
+                settle(gate, host, hold, &offer, &payment, GRACE).await.map_or_else(
+                    |not_paid| Err(refused(gate, host, visit, not_paid)),
+                    |(hold, paid)| Ok(Outcome::paid("paid", paid, Some(hold))),
+                )
+            }
             Self::Paid { hold, paid, .. } if !success => {
                 hold.failed().await;
                 Ok(Outcome::paid("paid_undelivered", paid, None))
@@ -90,5 +93,13 @@ fn succeeded<R: Held>(held: &R, route: &Route) -> bool {
         100..=299 => !grpc_failed,
         300..=399 => route.redirects_are_success && !grpc_failed,
         _ => false,
+    }
+}
+
+/// What a client is told whose payment was not settled after the upstream answered.
+fn refused<H: Host>(gate: &Rc<Gate>, host: &H, visit: &Visit<'_>, not_paid: NotPaid) -> Refusal {
+    match visit.route {
+        Some(route) => Case { gate, host, visit, route, menu: gate.menu(route), source: "" }.refused(not_paid),
+        None => unknown().into(),
     }
 }

@@ -1,5 +1,6 @@
 //! A claim in our hands.
 
+use super::admit::Index;
 use crate::host::{Event, Host, Level};
 use crate::ledger::{Conclusion, Money, Service, Store, StoreError, Ticket};
 
@@ -13,16 +14,30 @@ pub(super) struct Hold<H: Host> {
     ticket: Option<Ticket>,
     money: Money,
     service: Service,
+    /// Where the ledger keeps that this payer has an unresolved claim for this request.
+    index: Option<Index>,
 }
 
 impl<H: Host> Hold<H> {
-    pub(super) fn new(host: &H, ticket: Ticket, money: Money, service: Service) -> Self {
-        Self { host: host.clone(), ticket: Some(ticket), money, service }
+    pub(super) fn new(host: &H, ticket: Ticket, money: Money, service: Service, index: Option<Index>) -> Self {
+        Self { host: host.clone(), ticket: Some(ticket), money, service, index }
+    }
+
+    /// Whether there is a claim in it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// What else is unresolved of this payer has been looked at.
+    pub(super) fn looked(&mut self) {
+        if let Some(index) = &mut self.index {
+            index.looked = true;
+        }
     }
 
     /// Gives the claim away, to the task that makes the money call.
-    pub(super) fn hand_over(mut self) -> Option<(Ticket, Service)> {
-        self.ticket.take().map(|ticket| (ticket, self.service))
+    pub(super) fn hand_over(mut self) -> Option<(Ticket, Service, Option<Index>)> {
+        self.ticket.take().map(|ticket| (ticket, self.service, self.index))
     }
 
     /// The request is about to be forwarded, and its response may take until `deadline`.
@@ -56,7 +71,11 @@ impl<H: Host> Hold<H> {
 
     async fn served(mut self, service: Service) {
         if let Some(ticket) = self.ticket.take() {
-            conclude(&self.host, &ticket, self.money, service, self.host.now(), String::new()).await;
+            let now = self.host.now();
+            conclude(&self.host, &ticket, self.money, service, now, String::new()).await;
+            if let (Service::Delivered, Some(index)) = (service, &self.index) {
+                let _ = self.host.store().unpoint(&index.id, &ticket.id, now).await;
+            }
         }
     }
 }

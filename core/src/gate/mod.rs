@@ -5,19 +5,25 @@
 //! | step | module |
 //! |---|---|
 //! | which credential, is it good, whose claim is it | `admit` |
+//! | what an earlier payment means for this one | `earlier` |
+//! | what one source or payer may cost | `limits` |
 //! | a claim in our hands, and what happens when we are dropped | `hold` |
 //! | the money call, which outlives its exchange | `settle` |
 //! | what became of the service, the receipt | `conclude` |
 //! | refusals and challenges as HTTP | `refusal` |
 //! | header fields that are ours alone, in both directions | `owned` |
 //! | browsers | `cors` |
+//! | unknown outcomes, found out | `reconcile` |
 //! | work between exchanges | `tend` |
 
 mod admit;
 mod conclude;
 mod cors;
+mod earlier;
 mod hold;
+mod limits;
 mod owned;
+mod reconcile;
 mod refusal;
 mod settle;
 mod tend;
@@ -29,6 +35,7 @@ use crate::mutant;
 use crate::policy::{Access, CanonicalRequest, DefaultAccess, Mistakes, Policy, Route, Routed};
 use crate::problem::{Code, Problem};
 use crate::rail::{Knowledge, Menu};
+use limits::Counters;
 use refusal::Refusal;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -41,6 +48,7 @@ pub struct Gate {
     known: RefCell<Knowledge>,
     /// Menus by route name, made at first use, dropped when knowledge changes.
     menus: RefCell<HashMap<String, Rc<Menu>>>,
+    counters: Counters,
 }
 
 impl Gate {
@@ -56,7 +64,8 @@ impl Gate {
             loaded => loaded?,
         };
         let known = RefCell::new(vec![None; policy.facilitators().len()]);
-        Ok(Self { policy, known, menus: RefCell::default() })
+        let counters = Counters::new(policy.limits());
+        Ok(Self { policy, known, menus: RefCell::default(), counters })
     }
 
     /// The policy.
@@ -79,7 +88,8 @@ impl Gate {
             Ok(visit) => visit,
             Err(refusal) => return self.refuse(&host, exchange, UNMATCHED, refusal),
         };
-        let admitted = match self.admit(&host, &visit, exchange.headers()).await {
+        let source = || exchange.source().to_owned();
+        let admitted = match self.admit(&host, &visit, exchange.headers(), source).await {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&host, exchange, visit.name(), refusal),
         };

@@ -24,9 +24,7 @@ pub(super) fn towards_upstream(headers: &Headers, request: &CanonicalRequest) ->
     if headers.text(":authority").is_some_and(|authority| authority != request.authority()) {
         edits.set(":authority", request.authority());
     }
-    strip(headers, &mut edits, |name| {
-        rail::is_credential(name) || is_ours(name) || OVERRIDES.iter().any(|other| name == *other)
-    });
+    strip(headers, &mut edits, |name| rail::is_credential(name) || is_ours(name) || OVERRIDES.contains(&name));
     edits
 }
 

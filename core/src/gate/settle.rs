@@ -3,15 +3,18 @@
 //! its deadline reads `unknown`.
 
 use super::Gate;
+use super::admit::Index;
 use super::hold::{Hold, conclude, short};
 use crate::host::{Event, Host, Level};
-use crate::ledger::{Money, Service, Store, Ticket};
+use crate::ledger::{Money, Pointer, Service, Store, Ticket};
 use crate::policy::Facilitator;
 use crate::problem::{Code, Problem};
 use crate::rail::{self, Offer, Paid, Payment, Settlement};
 use crate::task::handover;
 use std::rc::Rc;
 
+/// Seconds that an unresolved claim of a payer is found by its request.
+const UNRESOLVED_KEPT: u64 = 24 * 3600;
 /// Seconds a worker may be late with what it says to the store.
 pub(super) const GRACE: u64 = 5;
 
@@ -33,13 +36,14 @@ pub(super) async fn settle<H: Host>(
     serving: u64,
 ) -> Result<(Hold<H>, Paid), NotPaid> {
     let lost = || NotPaid::Problem(Problem::new(Code::LedgerUnavailable, "the claim was lost before it was settled"));
-    let (ticket, service) = hold.hand_over().ok_or_else(lost)?;
+    let (ticket, service, index) = hold.hand_over().ok_or_else(lost)?;
     let (giver, awaited) = handover();
     let call = MoneyCall {
         gate: Rc::clone(gate),
         host: host.clone(),
         ticket: ticket.clone(),
         service,
+        index,
         offer: offer.clone(),
         payment: payment.clone(),
     };
@@ -51,7 +55,8 @@ pub(super) async fn settle<H: Host>(
     });
     match awaited.await {
         Some(Some(Settlement::Settled(settled))) => {
-            Ok((Hold::new(host, ticket, Money::Settled, service), Paid::settled(&settled, offer, payment)))
+            let hold = Hold::new(host, ticket, Money::Settled, service, index);
+            Ok((hold, Paid::settled(&settled, offer, payment)))
         }
         Some(Some(Settlement::Refused { reason })) => {
             let response = rail::refused_response(&reason, offer, payment);
@@ -79,6 +84,8 @@ struct MoneyCall<H: Host> {
     host: H,
     ticket: Ticket,
     service: Service,
+    /// Where the ledger keeps that this payer has an unresolved claim for this request.
+    index: Option<Index>,
     offer: Offer,
     payment: Payment,
 }
@@ -100,7 +107,28 @@ impl<H: Host> MoneyCall<H> {
             return None;
         }
         self.host.event(&Event::Claim { state: "settling" });
+        self.remember(deadline).await;
         Some(rail::settle(&self.host, facilitators, &self.offer, &self.payment).await)
+    }
+
+    /// Leaves behind what is needed if this worker does not live to see the answer: which payment of this payer is
+    /// open, and how to find out what became of it. Neither is needed to be safe, so a full store is no reason to stop.
+    async fn remember(&self, deadline: u64) {
+        let (store, now) = (self.host.store(), self.host.now());
+        if let Some(index) = &self.index {
+            let expires = now.saturating_add(UNRESOLVED_KEPT);
+            let pointer = Pointer { target: self.ticket.id, binding: index.binding, expires };
+            let there = match index.looked {
+                true => store.pointed(&index.id, now).await.ok().flatten().map(|pointer| pointer.target),
+                false => None,
+            };
+            let _ = store.point(&index.id, &pointer, there.as_ref(), now).await;
+        }
+        if self.gate.policy.asks_chains()
+            && let Some(question) = rail::question(&self.offer, &self.payment, deadline)
+        {
+            let _ = store.doubt(&self.ticket.id, &question).await;
+        }
     }
 
     async fn record(&self, settlement: &Option<Settlement>, until: u64) {
@@ -112,11 +140,23 @@ impl<H: Host> MoneyCall<H> {
             Settlement::Unknown { .. } => (Money::Unknown, "unknown", String::new()),
         };
         conclude(&self.host, &self.ticket, money, self.service, until, transaction).await;
+        let (store, now) = (self.host.store(), self.host.now());
         if money == Money::None {
             // Nothing left: the payment is as good as before.
-            let _ = self.host.store().release(&self.ticket, self.host.now()).await;
+            let _ = store.release(&self.ticket, now).await;
+        }
+        if let (Money::None | Money::Failed, Some(index)) = (money, &self.index) {
+            let _ = store.unpoint(&index.id, &self.ticket.id, now).await;
+        }
+        if self.gate.policy.asks_chains() && money != Money::Unknown {
+            let _ = store.undoubt(&self.ticket.id).await;
         }
         if money == Money::Unknown {
+            if let Some(question) =
+                rail::question(&self.offer, &self.payment, now).filter(|_| self.gate.policy.asks_chains())
+            {
+                let _ = store.doubt(&self.ticket.id, &question).await;
+            }
             let text = format!("claim {}: the settlement's outcome is unknown", short(&self.ticket));
             self.host.event(&Event::Log { level: Level::Error, text: &text });
         }

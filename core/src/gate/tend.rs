@@ -21,6 +21,7 @@ impl Gate {
             for (index, facilitator) in self.policy().facilitators().iter().enumerate() {
                 self.learn(&host, index, facilitator).await;
             }
+            self.reconcile(&host).await;
             host.sleep(PACE_MILLIS).await;
         }
     }

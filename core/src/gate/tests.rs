@@ -15,7 +15,11 @@ const TX: &str = "0xabababababababababababababababababababababababababababababab
 const PAYER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
 fn gate(settle: &str) -> Rc<Gate> {
-    let policy = json!({
+    gate_with(settle, |_| {})
+}
+
+fn gate_with(settle: &str, change: impl Fn(&mut Value)) -> Rc<Gate> {
+    let mut policy = json!({
         "version": 1,
         "origins": ["https://api.example.com"],
         "default": "denied",
@@ -32,6 +36,7 @@ fn gate(settle: &str) -> Rc<Gate> {
             { "name": "denied", "path": "/denied", "access": "denied" }
         ]
     });
+    change(&mut policy);
     let can = Capabilities { hold_response: true, read_body: false };
     Rc::new(Gate::load(policy.to_string().as_bytes(), &|_| None, can).unwrap())
 }
@@ -525,4 +530,293 @@ fn pages_of_named_origins_can_pay_and_others_cannot_read() {
     let reply = host.send(&gate("after"), request("OPTIONS", "/premium-data", &stranger)).reply().unwrap();
     assert_eq!(reply.status, 402);
     assert!(header(&reply, "access-control-allow-origin").is_none());
+}
+
+/// A payment that the payer's key has signed, with this nonce, echoing what `extensions` says.
+fn signed(nonce: u8, extensions: Value) -> String {
+    use crate::crypto::hex;
+    use crate::rail::x402::eip3009::{Authorization, Domain};
+    let mut payment = vector_payment();
+    payment["payload"]["authorization"]["nonce"] = json!(hex::encode(&[nonce; 32]));
+    payment["extensions"] = extensions;
+    let authorization = Authorization::read(&payment["payload"]).unwrap();
+    let contract = hex::decode_fixed("0x036CbD53842c5426634e7929541eC2318f3dCF7e").unwrap();
+    let digest = authorization.digest(&Domain { name: "USDC", version: "2", chain_id: 84532, contract });
+    let key = hex::decode("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").unwrap();
+    let key = k256::ecdsa::SigningKey::from_slice(&key).unwrap();
+    let (signature, recovery) = key.sign_prehash_recoverable(&digest);
+    let mut bytes = signature.to_bytes().to_vec();
+    bytes.push(27 + u8::from(recovery));
+    payment["payload"]["signature"] = json!(hex::encode(&bytes));
+    STANDARD.encode(payment.to_string())
+}
+
+fn nonce(n: u8) -> Value {
+    json!({ "farebox": { "info": { "nonce": format!("0x{n:032x}") }, "schema": {} } })
+}
+
+fn named(id: &str) -> Value {
+    json!({ "payment-identifier": { "info": { "required": false, "id": id }, "schema": {} } })
+}
+
+fn with_rpc(policy: &mut Value) {
+    policy["rpc"] = json!([{ "network": "eip155:84532", "url": "http://node.test", "cluster": "rpc" }]);
+}
+
+/// A chain on which the payer's authorization had this fate; `time` is the latest block's.
+fn node(fate: &'static str, time: u64) -> impl Fn(&Callout) -> Option<Result<Answer, CalloutError>> {
+    move |call| {
+        let request: Value = serde_json::from_slice(&call.body).unwrap();
+        let topic = |signature: &str| crate::crypto::hex::encode(&crate::crypto::keccak256(&[signature.as_bytes()]));
+        let word = |address: &str| format!("0x{:0>64}", address.trim_start_matches("0x").to_lowercase());
+        let transfer = |to: &str, amount: u64| {
+            json!({ "address": "0x036cbd53842c5426634e7929541ec2318f3dcf7e", "data": format!("0x{amount:064x}"),
+                    "topics": [topic("Transfer(address,address,uint256)"), word(PAYER), word(to)] })
+        };
+        let payee = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+        let result = match (request["method"].as_str().unwrap(), fate) {
+            (_, "down") => return Some(Err(CalloutError::Lost)),
+            ("eth_getBlockByNumber", _) => json!({ "number": "0x100", "timestamp": format!("{time:#x}") }),
+            ("eth_getLogs", "unused") => json!([]),
+            ("eth_getLogs", "canceled") => {
+                json!([{ "topics": [topic("AuthorizationCanceled(address,bytes32)")], "transactionHash": TX }])
+            }
+            ("eth_getLogs", _) => {
+                json!([{ "topics": [topic("AuthorizationUsed(address,bytes32)")], "transactionHash": TX }])
+            }
+            ("eth_getTransactionReceipt", "paid") => json!({ "status": "0x1", "logs": [transfer(payee, 10_000)] }),
+            ("eth_getTransactionReceipt", "short") => json!({ "status": "0x1", "logs": [transfer(payee, 9_999)] }),
+            ("eth_getTransactionReceipt", _) => json!({ "status": "0x1", "logs": [transfer(PAYER, 10_000)] }),
+            ("eth_call", _) => json!(format!("0x{:064x}", 0)),
+            other => panic!("{other:?}"),
+        };
+        answer(200, json!({ "jsonrpc": "2.0", "id": 1, "result": result }))
+    }
+}
+
+/// A facilitator that verifies and whose settlements nobody hears of, beside a chain with this fate.
+fn silent(fate: &'static str, time: u64) -> impl FnMut(&Callout) -> Option<Result<Answer, CalloutError>> {
+    let node = node(fate, time);
+    move |call| match (call.cluster.as_str(), call.path.as_str()) {
+        ("rpc", _) => node(call),
+        (_, "/verify") => valid(),
+        _ => Some(Err(CalloutError::Lost)),
+    }
+}
+
+#[test]
+fn the_chain_decides_an_unknown_outcome_when_the_client_asks_again() {
+    let before = NOW + 100;
+    let after = NOW + 301;
+    for (fate, time, expected) in [
+        ("paid", before, (200, "")),
+        ("canceled", before, (402, "settlement_failed")),
+        ("short", before, (402, "settlement_failed")),
+        ("elsewhere", before, (402, "settlement_failed")),
+        ("unused", before, (503, "outcome_unknown")),
+        ("unused", after, (402, "settlement_failed")),
+        ("down", after, (503, "outcome_unknown")),
+    ] {
+        let host = TestHost::new(NOW, silent(fate, time), upstream("200"));
+        let gate = gate_with("after", with_rpc);
+        let first = pay(&host, &gate, "/premium-data", &payment());
+        assert_eq!(code(&first), "outcome_unknown", "{fate}");
+        let reply = pay(&host, &gate, "/premium-data", &payment());
+        assert_eq!(reply.status, expected.0, "{fate}");
+        if expected.0 == 200 {
+            assert_eq!(decoded(&reply, "payment-response")["transaction"], TX);
+            assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment())), "payment_used");
+        } else {
+            assert_eq!(code(&reply), expected.1, "{fate}");
+        }
+        assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 1, "{fate}");
+    }
+}
+
+#[test]
+fn unknown_outcomes_are_found_out_without_anybody_asking() {
+    let host = TestHost::new(NOW, silent("paid", NOW), upstream("200"));
+    let gate = gate_with("after", with_rpc);
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment())), "outcome_unknown");
+    let tending = Rc::clone(&gate).tend(host.clone());
+    crate::host::Host::spawn(&host, tending);
+    for _ in 0..10 {
+        host.pass(1);
+        host.work();
+    }
+    assert_eq!(host.count("claim/settled"), 1);
+    let reply = pay(&host, &gate, "/premium-data", &payment());
+    assert_eq!(reply.status, 200);
+}
+
+#[test]
+fn without_a_node_to_ask_a_lapsed_unknown_outcome_is_told_as_such_and_never_as_a_402() {
+    let host = TestHost::new(NOW, silent("paid", NOW), upstream("200"));
+    let gate = gate("after");
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment())), "outcome_unknown");
+    host.pass(290);
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment())), "outcome_unknown");
+    host.pass(20);
+    let reply = pay(&host, &gate, "/premium-data", &payment());
+    assert_eq!((reply.status, code(&reply).as_str()), (409, "outcome_unresolved"));
+}
+
+#[test]
+fn a_new_payment_while_an_earlier_one_is_unknown_is_not_settled() {
+    for (fate, expected) in [("unused", 503), ("paid", 200)] {
+        let host = TestHost::new(NOW, silent(fate, NOW), upstream("200"));
+        let gate = gate_with("after", with_rpc);
+        assert_eq!(code(&pay(&host, &gate, "/premium-data", &signed(1, nonce(1)))), "outcome_unknown");
+        let reply = pay(&host, &gate, "/premium-data", &signed(2, nonce(2)));
+        assert_eq!(reply.status, expected, "{fate}");
+        assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 1);
+        // For another request the payer may pay as ever.
+        assert_eq!(code(&pay(&host, &gate, "/same-price", &signed(3, nonce(3)))), "outcome_unknown");
+        assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 2);
+    }
+}
+
+#[test]
+fn a_new_payment_while_an_earlier_one_is_undelivered_gets_the_earlier_delivery() {
+    let held = Rc::new(Cell::new(true));
+    let hold = Rc::clone(&held);
+    let service = move |call: &Callout| match call.path.as_str() {
+        "/settle" if hold.get() => None,
+        _ => honest(call),
+    };
+    let host = TestHost::new(NOW, service, upstream("200"));
+    let gate = gate("after");
+    let headers = request("GET", "/premium-data", &[("payment-signature", &signed(1, nonce(1)))]);
+    let mut sent = host.send(&gate, headers);
+    sent.hang_up();
+    held.set(false);
+    host.work();
+    // A copy of the public payment with another signature proves nothing.
+    let mut forged: Value = serde_json::from_slice(&STANDARD.decode(signed(2, nonce(2))).unwrap()).unwrap();
+    forged["payload"]["authorization"]["nonce"] = json!(format!("0x{}", "03".repeat(32)));
+    let before = host.calls().len();
+    host.serve_callouts(|call: &Callout| match call.path.as_str() {
+        "/verify" => answer(200, json!({ "isValid": false, "invalidReason": "invalid_exact_evm_signature" })),
+        _ => honest(call),
+    });
+    pay(&host, &gate, "/premium-data", &STANDARD.encode(forged.to_string()));
+    assert_eq!(host.calls()[before], "/verify", "who is not proven is for the facilitator to prove");
+    host.serve_callouts(honest);
+    let settles = |host: &TestHost| host.calls().iter().filter(|path| *path == "/settle").count();
+    let settled_so_far = settles(&host);
+    let reply = pay(&host, &gate, "/premium-data", &signed(2, nonce(2)));
+    assert_eq!(reply.status, 200);
+    assert_eq!(host.count("premium/redelivered"), 1);
+    assert_eq!(settles(&host), settled_so_far, "the new payment was not settled");
+    // Delivered: the next payment is an ordinary one.
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(4, nonce(4))).status, 200);
+    assert_eq!(settles(&host), settled_so_far + 1);
+}
+
+#[test]
+fn a_named_payment_is_charged_once_whatever_is_signed_under_its_name() {
+    let identified = |policy: &mut Value| {
+        policy["routes"][0]["payment_identifier"] = json!("optional");
+        policy["routes"][2]["payment_identifier"] = json!("required");
+    };
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = gate_with("after", identified);
+    let challenge = host.send(&gate, request("GET", "/premium-data", &[])).reply().unwrap();
+    let extension = decoded(&challenge, "payment-required")["extensions"]["payment-identifier"].clone();
+    assert_eq!(extension["info"], json!({ "required": false }));
+    let id = "pay_0123456789abcdef";
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(1, named(id))).status, 200);
+    for second in [1, 2] {
+        let reply = pay(&host, &gate, "/premium-data", &signed(second, named(id)));
+        assert_eq!(code(&reply), "payment_used", "same name, same request: the record");
+    }
+    let reply = pay(&host, &gate, "/same-price", &signed(3, named(id)));
+    assert_eq!((reply.status, code(&reply).as_str()), (409, "payment_identifier_conflict"));
+    for missing in [nonce(1), named("short"), named("with spaces in it, and long")] {
+        let reply = pay(&host, &gate, "/same-price", &signed(4, missing));
+        assert_eq!((reply.status, code(&reply).as_str()), (400, "payment_identifier_required"));
+    }
+    assert_eq!(pay(&host, &gate, "/same-price", &signed(5, named("pay_another_0123456789"))).status, 200);
+    assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 2);
+    assert_eq!(host.forwarded().len(), 2);
+}
+
+#[test]
+fn a_name_whose_payment_came_to_nothing_is_free_again() {
+    let fails = Rc::new(Cell::new(true));
+    let failing = Rc::clone(&fails);
+    let host = TestHost::new(NOW, honest, move |_: &Headers| {
+        Some([(":status", if failing.get() { "500" } else { "200" })].into_iter().collect())
+    });
+    let gate = gate_with("after", |policy| policy["routes"][0]["payment_identifier"] = json!("optional"));
+    let id = "pay_0123456789abcdef";
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(1, named(id))).status, 500);
+    fails.set(false);
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(2, named(id))).status, 200);
+}
+
+#[test]
+fn a_named_payment_is_delivered_again_within_the_routes_window() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = gate_with("after", |policy| {
+        policy["routes"][0]["payment_identifier"] = json!("optional");
+        policy["routes"][0]["redelivery_seconds"] = json!(60);
+    });
+    let payment = signed(1, named("pay_0123456789abcdef"));
+    assert_eq!(pay(&host, &gate, "/premium-data", &payment).status, 200);
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &signed(1, nonce(1)))), "payment_used", "without its name");
+    assert_eq!(pay(&host, &gate, "/premium-data", &payment).status, 200);
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment)), "payment_used", "once");
+    assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 1);
+}
+
+#[test]
+fn an_unsafe_method_is_forwarded_a_second_time_only_where_the_route_says_so() {
+    for (allowed, expected) in [(false, 409), (true, 200)] {
+        let held = Rc::new(Cell::new(true));
+        let hold = Rc::clone(&held);
+        let service = move |call: &Callout| match call.path.as_str() {
+            "/settle" if hold.get() => None,
+            _ => honest(call),
+        };
+        let host = TestHost::new(NOW, service, upstream("200"));
+        let gate = gate_with("after", |policy| policy["routes"][0]["redeliver_unsafe"] = json!(allowed));
+        let post = || request("POST", "/premium-data", &[("payment-signature", &payment())]);
+        host.send(&gate, post()).hang_up();
+        held.set(false);
+        host.work();
+        assert_eq!(host.send(&gate, post()).reply().unwrap().status, expected);
+    }
+}
+
+#[test]
+fn what_one_source_or_payer_costs_is_limited() {
+    let limited = |policy: &mut Value| {
+        policy["limits"] = json!({ "challenges_per_second": 5, "failed_payments_per_minute": 3,
+                                   "uncharged_forwards_per_minute": 2, "verifying_per_source": 2 });
+    };
+    let host = TestHost::new(NOW, honest, upstream("500"));
+    let gate = gate_with("after", limited);
+    let statuses: Vec<u16> =
+        (0..7).map(|_| host.send(&gate, request("GET", "/premium-data", &[])).reply().unwrap().status).collect();
+    assert_eq!(statuses, [402, 402, 402, 402, 402, 429, 429]);
+    let statuses: Vec<u16> = (0..4).map(|n| pay(&host, &gate, "/premium-data", &signed(n, nonce(n))).status).collect();
+    assert_eq!(statuses, [500, 500, 429, 429]);
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = gate_with("after", limited);
+    let statuses: Vec<u16> = (0..5).map(|n| pay(&host, &gate, "/dear", &signed(n, nonce(n))).status).collect();
+    assert_eq!(statuses, [402, 402, 402, 429, 429]);
+    let host = TestHost::new(NOW, |_: &Callout| None, upstream("200"));
+    let gate = gate_with("after", limited);
+    let mut sent: Vec<_> = (0..3)
+        .map(|n| host.send(&gate, request("GET", "/premium-data", &[("payment-signature", &signed(n, nonce(n)))])))
+        .collect();
+    assert_eq!(
+        sent.iter().map(|sent| sent.reply().map(|reply| reply.status)).collect::<Vec<_>>(),
+        [None, None, Some(429)]
+    );
+    sent[0].hang_up();
+    host.work();
+    let next = host.send(&gate, request("GET", "/premium-data", &[("payment-signature", &signed(9, nonce(9)))]));
+    assert!(next.reply().is_none(), "a place is free again");
 }

@@ -132,6 +132,8 @@ pub struct Conclusion {
     pub transaction: String,
 }
 
+/// Seconds that a record is kept after its payment lapsed, so that a buyer can still ask for its outcome.
+pub const KEPT: u64 = 3600;
 /// Seconds that a claim with an open outcome is kept after its payment can no longer be used.
 const UNKNOWN_KEPT: u64 = 24 * 3600;
 
@@ -174,6 +176,13 @@ impl Claim {
             && self.retries < MAX_RETRIES
             && self.binding == new.binding
             && (new.proven || self.shares_secret(new))
+    }
+
+    /// Whether the payment can no longer be carried out, so that an unknown outcome stays what it is unless somebody
+    /// finds it out.
+    #[must_use]
+    pub fn has_lapsed(&self, now: u64) -> bool {
+        now.saturating_add(KEPT) > self.expires
     }
 
     /// Whether `new` shows the secret of the first presentation.

@@ -186,7 +186,7 @@ impl<S: SharedData> LocalStore<S> {
 /// Seconds that a claim whose outcome was found out late is kept at least.
 const RESOLVED_KEPT: u64 = 3600;
 /// Keys that hold open questions.
-const DOUBT_PLACES: u32 = 32;
+const DOUBT_PLACES: u32 = 64;
 /// Open questions in each of them.
 const DOUBTS_EACH: usize = 8;
 
@@ -354,6 +354,14 @@ impl<S: SharedData> Store for LocalStore<S> {
             }
         }
         Ok(all)
+    }
+
+    async fn doubted(&self, id: &ClaimId) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some((bytes, _)) = self.shared.get(&key("!", doubt_place(id))).map_err(|_| StoreError::Failed)? else {
+            return Ok(None);
+        };
+        let open = doubts::decode(&bytes).ok_or(StoreError::Failed)?;
+        Ok(open.into_iter().find_map(|(there, bytes)| (there == *id).then_some(bytes)))
     }
 
     async fn undoubt(&self, id: &ClaimId) -> Result<(), StoreError> {

@@ -7,7 +7,10 @@ use std::rc::Rc;
 
 /// Shared data of one process, in memory. Clones share.
 #[derive(Clone, Default)]
-pub struct MemoryData(Rc<RefCell<HashMap<String, (Vec<u8>, u32)>>>);
+pub struct MemoryData(Rc<RefCell<HashMap<String, Versioned>>>);
+
+/// A value and its version.
+type Versioned = (Vec<u8>, u32);
 
 impl MemoryData {
     /// Bytes of the longest value.

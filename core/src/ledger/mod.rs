@@ -85,6 +85,12 @@ pub trait Store: Clone + 'static {
     /// [`StoreError::Failed`] if the backend failed.
     fn doubts(&self) -> impl Future<Output = Result<Vec<(ClaimId, Vec<u8>)>, StoreError>>;
 
+    /// The open question about claim `id`.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn doubted(&self, id: &ClaimId) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>>;
+
     /// Drops the question about claim `id`.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ pub(super) fn compile(
             "add the service that verifies and settles, like [{name: \"main\", url: \"https://x402.org/facilitator\"}]";
         mistakes.add("facilitators", "missing, and there are priced routes", hint);
     }
+    let rpc = super::rpc::compile(&config.rpc, &mut mistakes);
     let around = Surroundings {
         authorities: &authorities,
         ignore_case: !config.case_sensitive_paths,
@@ -49,7 +50,18 @@ pub(super) fn compile(
     }
     let warnings = warnings(config, &routes);
     let case_sensitive = config.case_sensitive_paths;
-    Ok(Policy { authorities, case_sensitive, routes, table, facilitators, claims_ceiling, allowed_origins, warnings })
+    Ok(Policy {
+        authorities,
+        case_sensitive,
+        routes,
+        table,
+        facilitators,
+        rpc,
+        limits: config.limits.clone(),
+        claims_ceiling,
+        allowed_origins,
+        warnings,
+    })
 }
 
 fn origins(written: &[String], mistakes: &mut Mistakes) -> Authorities {

@@ -36,6 +36,10 @@ pub struct Config {
     /// Services that verify and settle payments. Of those that cover an offer's network, the first is preferred.
     #[serde(default)]
     pub facilitators: Vec<Facilitator>,
+    /// Chain nodes that are asked when the outcome of a settlement is unknown; at most one for each network. Without
+    /// one, such a payment stays unknown until it lapses.
+    #[serde(default)]
+    pub rpc: Vec<Rpc>,
     /// What is matched, and what it asks for. The most specific match wins, whatever the order.
     #[serde(default)]
     pub routes: Vec<Route>,
@@ -45,6 +49,78 @@ pub struct Config {
     /// Calls from browser pages of other origins.
     #[serde(default)]
     pub cors: Cors,
+    /// How much one source or payer may cost the gate.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A node of one network, asked by JSON-RPC for what became of a payment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "rpc"))]
+pub struct Rpc {
+    /// CAIP-2 network, like `eip155:8453`.
+    pub network: String,
+    /// URL that JSON-RPC requests are posted to.
+    pub url: String,
+    /// The proxy's name for the service (Envoy: cluster). Default: the URL's host, with its port if there is one.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Seconds to wait for an answer.
+    #[serde(default = "ten")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 60)))]
+    pub timeout_seconds: u64,
+    /// How many blocks back events are looked for.
+    #[serde(default = "thousand")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
+    pub blocks: u64,
+    /// How many blocks must stand on an event before it counts.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = 1000)))]
+    pub confirmations: u64,
+}
+
+/// How much one source or payer may cost the gate. Counted by each worker; 0 means no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "limits"))]
+pub struct Limits {
+    /// Challenges for one source address in a second.
+    #[serde(default = "thousand")]
+    pub challenges_per_second: u64,
+    /// Payments of one source address that turn out to be no good, in a minute.
+    #[serde(default = "sixty")]
+    pub failed_payments_per_minute: u64,
+    /// Requests of one payer that were forwarded and not charged, in a minute.
+    #[serde(default = "sixty")]
+    pub uncharged_forwards_per_minute: u64,
+    /// Payments of one source address under verification at once.
+    #[serde(default = "sixty_four")]
+    pub verifying_per_source: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            challenges_per_second: thousand(),
+            failed_payments_per_minute: sixty(),
+            uncharged_forwards_per_minute: sixty(),
+            verifying_per_source: sixty_four(),
+        }
+    }
+}
+
+/// Whether buyers may name their payments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum PaymentIdentifier {
+    /// They may.
+    Optional,
+    /// They must: a payment without an id is refused (400).
+    Required,
 }
 
 /// What happens to a request that no route matches.
@@ -167,6 +243,18 @@ pub struct Route {
     #[serde(default = "three_hundred")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3600)))]
     pub response_timeout_seconds: u64,
+    /// Whether buyers may name their payments by x402's `payment-identifier`, so that a second payment under the same
+    /// id is never charged. Default: ids are not looked at.
+    #[serde(default)]
+    pub payment_identifier: Option<PaymentIdentifier>,
+    /// Seconds after a delivery within which a repeat under the same `payment-identifier` is forwarded once more.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = 86_400)))]
+    pub redelivery_seconds: u64,
+    /// Whether a request with another method than GET or HEAD that was charged and not delivered may reach the
+    /// upstream a second time.
+    #[serde(default)]
+    pub redeliver_unsafe: bool,
     /// Ways to pay, one of which is enough.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
@@ -285,6 +373,14 @@ fn ten() -> u64 {
 
 fn sixty() -> u64 {
     60
+}
+
+fn sixty_four() -> u64 {
+    64
+}
+
+fn thousand() -> u64 {
+    1000
 }
 
 fn three_hundred() -> u64 {

@@ -128,7 +128,7 @@ fn one(
 }
 
 /// Scheme and authority, and the path before `/verify`.
-fn url(text: &str) -> Result<(Origin, String), &'static str> {
+pub(super) fn url(text: &str) -> Result<(Origin, String), &'static str> {
     let start = text.find("://").map_or(0, |colon| colon + 3);
     let split = text.get(start..).and_then(|rest| rest.find('/')).map_or(text.len(), |slash| start + slash);
     let (origin, base) = text.split_at_checked(split).unwrap_or((text, ""));

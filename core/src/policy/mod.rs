@@ -25,16 +25,18 @@ mod pattern;
 mod read;
 mod route;
 pub mod routes;
+mod rpc;
 #[cfg(feature = "schema")]
 mod schema;
 mod secret;
 
 pub use canonical::{BadRequest, CanonicalRequest};
-pub use config::{DefaultAccess, Wallets};
+pub use config::{DefaultAccess, Limits, PaymentIdentifier, Wallets};
 pub use facilitator::Facilitator;
 pub use mistake::{Mistake, Mistakes};
 pub use route::{Access, CHALLENGE_LIMIT, Route, URL_ROOM};
 pub use routes::Routed;
+pub use rpc::Rpc;
 pub use secret::Secret;
 
 use crate::host::Capabilities;
@@ -53,6 +55,8 @@ pub struct Policy {
     routes: Vec<Route>,
     table: routes::Table,
     facilitators: Vec<Facilitator>,
+    rpc: Vec<Rpc>,
+    limits: Limits,
     claims_ceiling: u32,
     allowed_origins: Vec<String>,
     warnings: Vec<String>,
@@ -99,6 +103,24 @@ impl Policy {
     #[must_use]
     pub fn facilitators(&self) -> &[Facilitator] {
         &self.facilitators
+    }
+
+    /// The node of a CAIP-2 network, if the policy names one.
+    #[must_use]
+    pub fn rpc(&self, network: &str) -> Option<&Rpc> {
+        self.rpc.iter().find(|rpc| rpc.network == network)
+    }
+
+    /// Whether the policy names a node of any network.
+    #[must_use]
+    pub fn asks_chains(&self) -> bool {
+        !self.rpc.is_empty()
+    }
+
+    /// How much one source or payer may cost.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The most claims the ledger may hold at once.

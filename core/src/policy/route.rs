@@ -1,7 +1,7 @@
 //! Routes: what is matched, and what it asks for.
 
 use super::authority::{Authorities, Authority};
-use super::config::{self, Wallets};
+use super::config::{self, PaymentIdentifier, Wallets};
 use super::facilitator::{Facilitator, is_name};
 use super::mistake::{Mistakes, quoted};
 use super::routes::Pattern;
@@ -24,6 +24,12 @@ pub struct Route {
     pub redirects_are_success: bool,
     /// Which payers are accepted.
     pub wallets: Wallets,
+    /// Whether buyers may, or must, name their payments.
+    pub payment_identifier: Option<PaymentIdentifier>,
+    /// Seconds after a delivery within which a repeat under the same name is forwarded once more.
+    pub redelivery_seconds: u64,
+    /// Whether a charged, undelivered request with an unsafe method may reach the upstream a second time.
+    pub redeliver_unsafe: bool,
     /// Seconds the upstream may take to its response headers; bounds the deadline of a claim.
     pub response_timeout_seconds: u64,
 }
@@ -89,6 +95,14 @@ pub(super) fn compile(
             "write a media type, like \"application/json\"",
         );
     }
+    if config.redelivery_seconds > 86_400 {
+        let found = format!("found {}", config.redelivery_seconds);
+        mistakes.add(format!("{at}.redelivery_seconds"), found, "write at most 86400 seconds");
+    }
+    if config.redelivery_seconds > 0 && config.payment_identifier.is_none() {
+        let hint = "write `payment_identifier: optional` too; a repeat is known by the id it names";
+        mistakes.add(format!("{at}.redelivery_seconds"), "found without `payment_identifier`", hint);
+    }
     let route = Route {
         name: config.name.clone().unwrap_or_default(),
         access: access(config, at, around, mistakes),
@@ -96,6 +110,9 @@ pub(super) fn compile(
         mime_type: config.mime_type.clone(),
         redirects_are_success: config.redirects_are_success,
         wallets: config.wallets,
+        payment_identifier: config.payment_identifier,
+        redelivery_seconds: config.redelivery_seconds,
+        redeliver_unsafe: config.redeliver_unsafe,
         response_timeout_seconds: config.response_timeout_seconds,
     };
     if let Access::Priced(offers) = &route.access {

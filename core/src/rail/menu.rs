@@ -39,10 +39,17 @@ impl Menu {
         self.entries.is_empty()
     }
 
-    /// The header lines of a challenge, for every rail there is an offer on. `nonce` is for the client to echo.
+    /// The header lines of a challenge, for every rail there is an offer on. `nonce` is for the client to echo;
+    /// `identifier` says whether the client may (`false`) or must name its payment.
     #[must_use]
-    pub fn challenge(&self, error: &str, resource: Resource<'_>, nonce: Option<&str>) -> Vec<(String, String)> {
-        vec![(wire::REQUIRED_HEADER.to_owned(), wire::required(error, resource, &self.accepts, nonce))]
+    pub fn challenge(
+        &self,
+        error: &str,
+        resource: Resource<'_>,
+        nonce: Option<&str>,
+        identifier: Option<bool>,
+    ) -> Vec<(String, String)> {
+        vec![(wire::REQUIRED_HEADER.to_owned(), wire::required(error, resource, &self.accepts, nonce, identifier))]
     }
 
     /// The first offer that `payment` answers, compared with our own terms member by member.

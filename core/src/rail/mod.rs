@@ -1,12 +1,14 @@
 //! What a rail must do. A rail is how value moves; gate, ledger, receipt and token know only what stands here.
 
 mod facilitate;
+mod judge;
 mod menu;
 mod paid;
 mod payment;
 pub mod x402;
 
 pub use facilitate::{learn, settle, verify};
+pub use judge::{Judgement, asked_of, judge, question};
 pub use menu::{Knowledge, Menu};
 pub use paid::{Paid, RESPONSE_HEADER, refused_response};
 pub use payment::{Payment, is_credential};

@@ -49,13 +49,30 @@ impl Payment {
         payment.claim_id()
     }
 
-    /// Hash of the secret that this payment's presentation shows and no chain ever does; zeros if it shows none.
+    /// CAIP-10 account that pays, in one spelling, where the payment itself says so.
+    #[must_use]
+    pub fn account(&self) -> Option<String> {
+        let Self::X402(payment) = self;
+        Some(format!("{}:{}", payment.network(), payment.payer()?.to_ascii_lowercase()))
+    }
+
+    /// The buyer's own name for this payment, if it has one of the right form.
+    #[must_use]
+    pub fn identifier(&self) -> Option<&str> {
+        let Self::X402(payment) = self;
+        payment.identifier()
+    }
+
+    /// Hash of the secret that this payment's presentation shows and no chain ever does; zeros if it shows none. The
+    /// buyer's own name for the payment is one, and so is the nonce of the challenge that it answers.
     #[must_use]
     pub fn secret(&self) -> [u8; 16] {
         let Self::X402(payment) = self;
-        let Some(nonce) = payment.nonce.as_ref().filter(|nonce| nonce.len() >= 16) else { return [0; 16] };
+        let named = payment.identifier().map(|id| ("id", id));
+        let shown = named.or_else(|| Some(("nonce", payment.nonce.as_deref().filter(|nonce| nonce.len() >= 16)?)));
+        let Some((kind, shown)) = shown else { return [0; 16] };
         let mut secret = [0; 16];
-        for (to, from) in secret.iter_mut().zip(sha256(&[b"secret\0", nonce.as_bytes()])) {
+        for (to, from) in secret.iter_mut().zip(sha256(&[b"secret\0", kind.as_bytes(), b"\0", shown.as_bytes()])) {
             *to = from;
         }
         secret

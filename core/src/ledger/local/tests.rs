@@ -286,11 +286,12 @@ fn the_first_pointer_stays_until_it_is_replaced_by_name() {
 fn open_questions_are_few_and_told_apart() {
     let store = store(1000);
     let asked = (0..1000).filter(|n| done(store.doubt(&id(*n), &n.to_be_bytes())).is_ok()).count();
-    assert_eq!(asked, 256);
+    assert!(asked > 300 && asked <= 512, "{asked}");
     assert_eq!(done(store.doubt(&id(5), &[0; MAX_DOUBT + 1])), Err(StoreError::Full));
-    assert_eq!(done(store.doubts()).unwrap().len(), 256);
+    assert_eq!(done(store.doubts()).unwrap().len(), asked);
+    assert!(done(store.doubted(&id(0))).unwrap().is_some());
     let (first, bytes) = done(store.doubts()).unwrap().swap_remove(7);
     assert_eq!(id(u32::from_be_bytes(bytes.try_into().unwrap())), first);
     done(store.undoubt(&first)).unwrap();
-    assert_eq!(done(store.doubts()).unwrap().len(), 255);
+    assert_eq!(done(store.doubts()).unwrap().len(), asked - 1);
 }

@@ -5,6 +5,7 @@ use super::eip3009::{Authorization, Domain, uint_word, word_uint};
 use super::offer::{Terms, TokenDomain};
 use super::payment::Payment;
 use crate::crypto::hex;
+use crate::ledger::claim::KEPT;
 use crate::problem::{Code, Problem};
 use serde_json::{Map, Value};
 
@@ -12,8 +13,6 @@ use serde_json::{Map, Value};
 const SKEW: u64 = 60;
 /// Seconds an authorization must still be valid for; the official facilitator refuses less.
 const MIN_REMAINING: u64 = 6;
-/// Seconds a record is kept after its payment can no longer be used, so that a buyer can still ask for its outcome.
-const KEPT: u64 = 3600;
 /// Seconds a record is kept whose payment's own time limit the core cannot read.
 const OPAQUE_KEPT: u64 = 24 * 3600;
 

@@ -5,11 +5,13 @@
 //! | how a payment is read, and what it burns | [`payment`], [`eip3009`] |
 //! | which offer it answers, whether its terms fit | [`check`] |
 //! | what a facilitator's answer means | [`facilitator`], [`supported`] |
+//! | what became of a payment nobody can tell the outcome of | [`chain`] |
 //! | what challenge and settlement look like on the wire | [`wire`] |
 //! | what an offer may say | [`offer`], [`price`], [`assets`] |
 
 pub mod address;
 pub mod assets;
+pub mod chain;
 pub mod check;
 pub mod eip3009;
 pub mod facilitator;

@@ -3,7 +3,9 @@
 //! Source: x402 v2 HTTP transport; x402.md §§1.1, 1.3.
 
 use super::address;
-use super::eip3009::Authorization;
+use super::chain::Question;
+use super::eip3009::{Authorization, word_uint};
+use super::offer::Terms;
 use crate::crypto::{hex, sha256};
 use crate::json;
 use crate::ledger::ClaimId;
@@ -30,6 +32,8 @@ pub struct Payment {
     pub(super) payload: Value,
     /// The challenge nonce it echoes, if any.
     pub(in crate::rail) nonce: Option<String>,
+    /// The buyer's own name for it, if any.
+    identifier: Option<String>,
     /// The authorization, chain and asset, where this is an EIP-3009 payment.
     pub(super) exact: Option<Exact>,
 }
@@ -65,7 +69,9 @@ impl Payment {
         let payload = member("payload")?;
         let exact = exact(&accepted, &payload);
         let nonce = json.pointer("/extensions/farebox/info/nonce").and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { text, accepted, payload, nonce, exact })
+        let identifier =
+            json.pointer("/extensions/payment-identifier/info/id").and_then(Value::as_str).map(str::to_owned);
+        Ok(Self { text, accepted, payload, nonce, identifier, exact })
     }
 
     /// The payment's identity: what the chain burns, from decoded values; where the core cannot know that, the hash
@@ -83,6 +89,30 @@ impl Payment {
     /// CAIP-2 network that the client says it pays on.
     pub(in crate::rail) fn network(&self) -> &str {
         self.accepted.get("network").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What must be known to find out the outcome of this payment for `terms`, if the chain can tell.
+    pub(in crate::rail) fn question(&self, terms: &Terms, not_before: u64) -> Option<Question> {
+        terms.domain.as_ref()?;
+        let authorization = &self.exact.as_ref()?.authorization;
+        let valid_before = word_uint(&authorization.valid_before).and_then(|seconds| u64::try_from(seconds).ok())?;
+        Some(Question {
+            network: terms.network.clone(),
+            token: terms.asset.clone(),
+            payer: hex::encode(&authorization.from),
+            nonce: hex::encode(&authorization.nonce),
+            payee: terms.pay_to.clone(),
+            amount: terms.amount.to_string(),
+            valid_before,
+            not_before,
+        })
+    }
+
+    /// The buyer's own name for this payment (`payment-identifier`), if it has one of the right form.
+    pub(in crate::rail) fn identifier(&self) -> Option<&str> {
+        let id = self.identifier.as_deref()?;
+        let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        ((16..=128).contains(&id.len()) && id.bytes().all(fits)).then_some(id)
     }
 
     /// The payer's address as x402 writes it, where the payment itself says it.

@@ -24,20 +24,36 @@ pub struct Resource<'a> {
 }
 
 /// The value of `PAYMENT-REQUIRED`. `accepts` is the offers' JSON array; `nonce` goes out in our extension, for the
-/// client to echo.
+/// client to echo; `identifier` makes it the `payment-identifier` extension, with its `required`.
 #[must_use]
-pub fn required(error: &str, resource: Resource<'_>, accepts: &str, nonce: Option<&str>) -> String {
+pub fn required(
+    error: &str,
+    resource: Resource<'_>,
+    accepts: &str,
+    nonce: Option<&str>,
+    identifier: Option<bool>,
+) -> String {
+    let mut extensions = Vec::new();
+    if let Some(nonce) = nonce {
+        extensions.push(format!(r#""farebox":{{"info":{{"nonce":"{nonce}"}},"schema":{{}}}}"#));
+    }
+    if let Some(required) = identifier {
+        extensions
+            .push(format!(r#""payment-identifier":{{"info":{{"required":{required}}},"schema":{IDENTIFIER_SCHEMA}}}"#));
+    }
     let extensions =
-        nonce.map(|nonce| format!(r#","extensions":{{"farebox":{{"info":{{"nonce":"{nonce}"}},"schema":{{}}}}}}"#));
+        if extensions.is_empty() { String::new() } else { format!(r#","extensions":{{{}}}"#, extensions.join(",")) };
     STANDARD.encode(format!(
-        r#"{{"x402Version":2,"error":{},"resource":{{"url":{},"description":{},"mimeType":{}}},"accepts":{accepts}{}}}"#,
+        r#"{{"x402Version":2,"error":{},"resource":{{"url":{},"description":{},"mimeType":{}}},"accepts":{accepts}{extensions}}}"#,
         string(error),
         string(resource.url),
         string(resource.description),
         string(resource.mime_type),
-        extensions.as_deref().unwrap_or_default(),
     ))
 }
+
+/// The schema of the `payment-identifier` extension's `info`.
+const IDENTIFIER_SCHEMA: &str = r#"{"type":"object","properties":{"required":{"type":"boolean"},"id":{"type":"string","minLength":16,"maxLength":128,"pattern":"^[a-zA-Z0-9_-]+$"}},"required":["required"]}"#;
 
 /// The value of `PAYMENT-RESPONSE` for a settlement that happened.
 #[must_use]
@@ -90,14 +106,14 @@ mod tests {
             description: theirs["resource"]["description"].as_str().unwrap(),
             mime_type: theirs["resource"]["mimeType"].as_str().unwrap(),
         };
-        let ours = required("Payment required", resource, accepts, None);
+        let ours = required("Payment required", resource, accepts, None, None);
         assert_eq!(ours, vectors()["paymentRequiredHeader"].as_str().unwrap());
     }
 
     #[test]
     fn text_of_the_policy_cannot_break_out_of_the_json() {
         let resource = Resource { url: "https://a/\"}", description: "\u{2028}\n\"", mime_type: "\\" };
-        let header = required("\"", resource, "[]", Some("n"));
+        let header = required("\"", resource, "[]", Some("n"), None);
         let json: Value = serde_json::from_slice(&STANDARD.decode(header).unwrap()).unwrap();
         assert_eq!(json["resource"]["url"], "https://a/\"}");
         assert_eq!(json["extensions"]["farebox"]["info"]["nonce"], "n");
