@@ -82,4 +82,21 @@ impl Chain {
         let digit = number(&json!(format!("0x{}", &bitmap[63 - bit / 4..64 - bit / 4])))?;
         Ok(digit >> (bit % 4) & 1 == 1)
     }
+
+    /// Burns a Permit2 nonce (decimal, or hexadecimal with `0x`) of this owner, as [`Chain::cancel_authorization`] does
+    /// with an EIP-3009 nonce. Unlike there, a payment leaves no event of Permit2 to tell the two apart: only the token's
+    /// `Transfer` does.
+    ///
+    /// # Errors
+    /// If the nonce is not a number, or the transaction fails.
+    pub async fn cancel_permit2_nonce(&self, owner: &str, nonce: &str) -> Result<Value> {
+        let nonce = word_of_quantity(nonce)?;
+        let (word, bit) = nonce.trim_start_matches("0x").split_at(62);
+        let bit = usize::from_str_radix(bit, 16)?;
+        let mut mask = [b'0'; 64];
+        mask[63 - bit / 4] = b"1248"[bit % 4];
+        let mask = String::from_utf8_lossy(&mask).into_owned();
+        let data = call_data("3ff9dcb1", &[format!("00{word}"), mask]);
+        self.transact_as(owner, PERMIT2, &data).await
+    }
 }
