@@ -252,6 +252,14 @@ pub enum Event<'a> {
         /// From sending to the whole answer.
         millis: u64,
     },
+    /// A facilitator's breaker entered a state, or a worker began with it: `farebox_breaker_transitions_total` by
+    /// facilitator and state, and `farebox_breaker_state` by facilitator (0 closed, 1 half-open, 2 open).
+    Breaker {
+        /// The facilitator's name, `[A-Za-z0-9_-]+`.
+        facilitator: &'a str,
+        /// `closed`, `open`, `half_open`.
+        state: &'static str,
+    },
     /// A claim entered a state: `farebox_claims_total` by state.
     Claim {
         /// `claimed`, `settling`, `settled`, `failed`, `unknown`, `released`, `refused`.

@@ -224,6 +224,7 @@ impl Host for TestHost {
         let what = match event {
             Event::Exchange { route, decision } => format!("{route}/{decision}"),
             Event::Callout { kind, outcome, .. } => format!("callout/{kind}/{outcome}"),
+            Event::Breaker { facilitator, state } => format!("breaker/{facilitator}/{state}"),
             Event::Claim { state } => format!("claim/{state}"),
             Event::Log { text, .. } => {
                 self.0.log.borrow_mut().push((*text).to_owned());

@@ -112,6 +112,22 @@ impl<P: Proxy> Host for World<P> {
                     let _ = self.0.executor.proxy().record_metric(id, millis);
                 }
             }
+            Event::Breaker { facilitator, state } => {
+                self.count(|name| {
+                    let _ = write!(name, "farebox_breaker_transitions_total.facilitator.{facilitator}.state.{state}");
+                });
+                let gauge = self.metric(Metric::Gauge, |name| {
+                    let _ = write!(name, "farebox_breaker_state.facilitator.{facilitator}");
+                });
+                if let Some(id) = gauge {
+                    let value = match state {
+                        "open" => 2,
+                        "half_open" => 1,
+                        _ => 0,
+                    };
+                    let _ = self.0.executor.proxy().record_metric(id, value);
+                }
+            }
             Event::Claim { state } => self.count(|name| {
                 let _ = write!(name, "farebox_claims_total.state.{state}");
             }),

@@ -307,7 +307,11 @@ pub fn farebox_stats_tags() -> Vec<(String, String)> {
         tag("decision", r"^wasmcustom\.farebox_exchanges_total\.route\.[^.]+(\.decision\.([^.]+))"),
         tag("kind", r"^wasmcustom\.farebox_callout[a-z_]+(\.kind\.([^.]+))"),
         tag("outcome", r"^wasmcustom\.farebox_callouts_total\.kind\.[^.]+(\.outcome\.([^.]+))"),
-        tag("state", r"^wasmcustom\.farebox_claims_total(\.state\.([^.]+))"),
+        tag("facilitator", r"^wasmcustom\.farebox_breaker_[a-z_]+(\.facilitator\.([^.]+))"),
+        tag(
+            "state",
+            r"^wasmcustom\.farebox_(?:claims_total|breaker_transitions_total\.facilitator\.[^.]+)(\.state\.([^.]+))",
+        ),
     ]
 }
 

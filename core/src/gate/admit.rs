@@ -192,7 +192,7 @@ impl<H: Host> Case<'_, H> {
             hold.release().await;
             return Err(Problem::new(Code::TooManyRequests, "too many payments of this address at once").into());
         };
-        match rail::verify(self.host, self.gate.policy.facilitators(), &offer, &payment).await {
+        match rail::verify(self.host, self.gate.policy.facilitators(), &self.gate.breakers, &offer, &payment).await {
             Verdict::Valid { .. } if proven => {}
             // The facilitator has proven what the core could not: who pays.
             Verdict::Valid { .. } => {
@@ -211,7 +211,7 @@ impl<H: Host> Case<'_, H> {
             Verdict::Unavailable { .. } => {
                 hold.release().await;
                 let detail = "no facilitator gave a usable answer; nothing was charged";
-                return Err(Problem::new(Code::FacilitatorUnavailable, detail).into());
+                return Err(self.gate.unavailable(self.host, detail).into());
             }
         }
         self.forwarding(&mut hold).await?;
@@ -260,16 +260,19 @@ impl<H: Host> Case<'_, H> {
 
     /// A refusal that says what would be accepted. Without anything to offer, it is a 503: never free.
     pub(super) fn challenge(&self, problem: Problem, error: &str) -> Refusal {
-        if self.menu.is_empty() {
-            return Problem::new(Code::OffersUnavailable, "none of the route's offers can be made at the moment")
-                .into();
+        let menu = self.menu.payable(self.host.now_millis());
+        if menu.is_empty() {
+            let detail = "none of the route's offers can be made at the moment";
+            let mut problem = Problem::new(Code::OffersUnavailable, detail);
+            problem.retry_after = menu.wait(self.host.now_millis()).or(problem.retry_after);
+            return problem.into();
         }
         let mut nonce = [0; 16];
         let nonce = self.host.random(&mut nonce).is_ok().then(|| crate::crypto::hex::encode(&nonce));
         let identifier = self.route.payment_identifier.map(|wanted| wanted == PaymentIdentifier::Required);
         let lines = |url: &str| {
             let resource = Resource { url, description: &self.route.description, mime_type: &self.route.mime_type };
-            self.menu.challenge(error, resource, nonce.as_deref(), identifier)
+            menu.challenge(error, resource, nonce.as_deref(), identifier)
         };
         let fits = |lines: &Vec<(String, String)>| {
             lines.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CHALLENGE_LIMIT
@@ -318,6 +321,13 @@ impl<H: Host> Case<'_, H> {
 }
 
 impl Gate {
+    /// Nobody can be asked: when to come again depends on when somebody will be.
+    pub(super) fn unavailable<H: Host>(&self, host: &H, detail: &str) -> Problem {
+        let mut problem = Problem::new(Code::FacilitatorUnavailable, detail);
+        problem.retry_after = self.breakers.wait(host.now_millis()).or(problem.retry_after);
+        problem
+    }
+
     /// Seconds until every facilitator that may be asked has answered or timed out.
     fn longest_verify(&self, offer: &Offer) -> u64 {
         offer

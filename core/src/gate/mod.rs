@@ -34,7 +34,7 @@ use crate::host::{Capabilities, Done, Event, Exchange, Fact, Held, Host};
 use crate::mutant;
 use crate::policy::{Access, CanonicalRequest, DefaultAccess, Mistakes, Policy, Route, Routed};
 use crate::problem::{Code, Problem};
-use crate::rail::{Knowledge, Menu};
+use crate::rail::{Breakers, Knowledge, Menu};
 use limits::Counters;
 use refusal::Refusal;
 use std::cell::RefCell;
@@ -46,6 +46,7 @@ use std::rc::Rc;
 pub struct Gate {
     policy: Policy,
     known: RefCell<Knowledge>,
+    breakers: Rc<Breakers>,
     /// Menus by route name, made at first use, dropped when knowledge changes.
     menus: RefCell<HashMap<String, Rc<Menu>>>,
     counters: Counters,
@@ -65,7 +66,8 @@ impl Gate {
         };
         let known = RefCell::new(vec![None; policy.facilitators().len()]);
         let counters = Counters::new(policy.limits());
-        Ok(Self { policy, known, menus: RefCell::default(), counters })
+        let breakers = Rc::new(Breakers::new(policy.facilitators()));
+        Ok(Self { policy, known, breakers, menus: RefCell::default(), counters })
     }
 
     /// The policy.
@@ -140,7 +142,7 @@ impl Gate {
         if let Some(menu) = self.menus.borrow().get(&route.name) {
             return Rc::clone(menu);
         }
-        let menu = Rc::new(Menu::of(offers, &self.known.borrow()));
+        let menu = Rc::new(Menu::of(offers, &self.known.borrow(), &self.breakers));
         self.menus.borrow_mut().insert(route.name.clone(), Rc::clone(&menu));
         menu
     }

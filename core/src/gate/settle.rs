@@ -62,10 +62,10 @@ pub(super) async fn settle<H: Host>(
             let response = rail::refused_response(&reason, offer, payment);
             Err(NotPaid::Refused { reason, response })
         }
-        Some(Some(Settlement::NotSent)) => Err(NotPaid::Problem(Problem::new(
-            Code::FacilitatorUnavailable,
-            "no facilitator could be reached; nothing was charged",
-        ))),
+        Some(Some(Settlement::NotSent)) => {
+            let detail = "no facilitator could be reached; nothing was charged";
+            Err(NotPaid::Problem(gate.unavailable(host, detail)))
+        }
         Some(Some(Settlement::Unknown { .. })) | None => Err(NotPaid::Problem(unknown())),
         Some(None) => Err(lost()),
     }
@@ -108,7 +108,7 @@ impl<H: Host> MoneyCall<H> {
         }
         self.host.event(&Event::Claim { state: "settling" });
         self.remember(deadline).await;
-        Some(rail::settle(&self.host, facilitators, &self.offer, &self.payment).await)
+        Some(rail::settle(&self.host, facilitators, &self.gate.breakers, &self.offer, &self.payment).await)
     }
 
     /// Leaves behind what is needed if this worker does not live to see the answer: which payment of this payer is

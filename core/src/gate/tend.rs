@@ -4,7 +4,7 @@ use super::Gate;
 use crate::host::{Event, Host, Level};
 use crate::ledger::{Lease, Notice, Store};
 use crate::policy::Facilitator;
-use crate::rail::{self, Supported};
+use crate::rail::{self, Learnt, Supported};
 use std::rc::Rc;
 
 /// Milliseconds between looks at what other workers have learnt.
@@ -17,6 +17,9 @@ const ATTEMPT_SECONDS: u64 = 10;
 impl Gate {
     /// Work that goes on as long as the gate lives, on every worker.
     pub async fn tend<H: Host>(self: Rc<Self>, host: H) {
+        for facilitator in self.policy().facilitators() {
+            host.event(&Event::Breaker { facilitator: &facilitator.name, state: "closed" });
+        }
         loop {
             for (index, facilitator) in self.policy().facilitators().iter().enumerate() {
                 self.learn(&host, index, facilitator).await;
@@ -30,25 +33,32 @@ impl Gate {
         let name = address_hash(facilitator);
         let now = host.now();
         let published = host.store().published(Notice::Supported(name)).await.ok().flatten();
-        let age = published.as_ref().and_then(|bytes| {
-            let (at, body) = bytes.split_first_chunk::<8>()?;
-            self.know(index, Supported::read(body)?);
-            Some(now.saturating_sub(u64::from_be_bytes(*at)))
-        });
-        if age.is_some_and(|age| age < STALE_SECONDS) {
+        let (due, body) = published
+            .as_deref()
+            .and_then(<[u8]>::split_first_chunk::<8>)
+            .map_or((0, &[][..]), |(due, body)| (u64::from_be_bytes(*due), body));
+        if let Some(supported) = Supported::read(body) {
+            self.know(index, supported);
+        }
+        // Further away than any date we write: from a clock that was wrong.
+        if due > now && due <= now.saturating_add(STALE_SECONDS) {
             return;
         }
         if host.store().lease(Lease::Supported(name), ATTEMPT_SECONDS, now).await != Ok(true) {
             return;
         }
         match rail::learn(host, facilitator).await {
-            Some((body, supported)) => {
-                let mut notice = host.now().to_be_bytes().to_vec();
-                notice.extend_from_slice(&body);
-                let _ = host.store().publish(Notice::Supported(name), &notice).await;
+            Learnt::Supported(body, supported) => {
+                publish(host, name, STALE_SECONDS, &body).await;
                 self.know(index, supported);
             }
-            None => {
+            Learnt::Later(seconds) => {
+                let seconds = seconds.clamp(ATTEMPT_SECONDS, STALE_SECONDS);
+                publish(host, name, seconds, body).await;
+                let text = format!("facilitator {}/supported: asks to be left alone for {seconds} s", facilitator.name);
+                host.event(&Event::Log { level: Level::Warn, text: &text });
+            }
+            Learnt::Failed => {
                 let text = format!("facilitator {}/supported: no usable answer", facilitator.name);
                 host.event(&Event::Log { level: Level::Warn, text: &text });
             }
@@ -64,6 +74,13 @@ impl Gate {
             self.menus.borrow_mut().clear();
         }
     }
+}
+
+/// Tells the other workers what a facilitator supports (nothing: not known yet), and when to ask it again.
+async fn publish<H: Host>(host: &H, name: u32, seconds: u64, body: &[u8]) {
+    let mut notice = host.now().saturating_add(seconds).to_be_bytes().to_vec();
+    notice.extend_from_slice(body);
+    let _ = host.store().publish(Notice::Supported(name), &notice).await;
 }
 
 /// Names a facilitator across workers and policies: the hash of its address.

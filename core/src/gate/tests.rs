@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+mod facilitators;
+
 const NOW: u64 = 1_800_000_000;
 const TX: &str = "0xabababababababababababababababababababababababababababababababab";
 const PAYER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
@@ -307,7 +309,9 @@ fn an_unknown_settlement_is_never_a_402_and_serves_nothing() {
         (200, json!({ "success": "true" })),
         (200, json!({ "success": true, "transaction": TX, "network": "eip155:1", "payer": PAYER })),
         (200, json!({ "success": true, "transaction": "", "network": "eip155:84532", "payer": PAYER })),
-        (200, json!({ "success": false, "errorReason": "settlement_pending", "transaction": TX })),
+        (200, json!({ "success": false })),
+        (503, json!({ "success": false, "errors": [{ "code": 1 }] })),
+        (200, json!({ "success": false, "errorReason": "rpc_unreachable" })),
         (200, json!({ "success": false, "errorReason": "invalid_exact_evm_nonce_already_used" })),
         (200, json!({ "success": false, "errorReason": "whatever", "transaction": TX })),
     ];

@@ -182,9 +182,34 @@ pub struct Facilitator {
     /// How we show who we are.
     #[serde(default)]
     pub auth: Option<Auth>,
+    /// When it is left alone because it keeps failing.
+    #[serde(default)]
+    pub breaker: Breaker,
     /// CAIP-2 networks it covers; `eip155:*` for all of a namespace. Default: all.
     #[serde(default)]
     pub networks: Option<Vec<String>>,
+}
+
+/// When a facilitator that keeps failing is left alone. Each of the proxy's workers counts for itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "breaker"))]
+pub struct Breaker {
+    /// Failed calls in a row after which it is left alone. An answer that refuses a payment is no failure.
+    #[serde(default = "five")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000)))]
+    pub failures: u64,
+    /// Seconds until it is tried again, by one call at a time.
+    #[serde(default = "ten")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
+    pub open_seconds: u64,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { failures: five(), open_seconds: ten() }
+    }
 }
 
 /// How we show a facilitator who we are.
@@ -365,6 +390,10 @@ pub struct Cors {
     /// Origins whose pages may call and pay, or `"*"` alone for all. Empty: the gate adds no CORS headers.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
+}
+
+fn five() -> u64 {
+    5
 }
 
 fn ten() -> u64 {

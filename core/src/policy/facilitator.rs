@@ -24,9 +24,20 @@ pub struct Facilitator {
     pub verify_timeout_seconds: u64,
     /// Seconds to wait for `/settle`.
     pub settle_timeout_seconds: u64,
-    /// Value of `Authorization` after `Bearer `.
-    pub bearer: Option<Secret>,
+    /// How we show who we are.
+    pub auth: Option<Auth>,
+    /// Failed calls in a row after which it is left alone.
+    pub breaker_failures: u32,
+    /// Seconds for which it is left alone.
+    pub breaker_open_seconds: u64,
     networks: Option<Vec<String>>,
+}
+
+/// How we show a facilitator who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Value of `Authorization` after `Bearer `.
+    Bearer(Secret),
 }
 
 impl Facilitator {
@@ -83,10 +94,16 @@ fn one(
     for (field, seconds) in [
         ("verify_timeout_seconds", config.verify_timeout_seconds),
         ("settle_timeout_seconds", config.settle_timeout_seconds),
+        ("breaker.open_seconds", config.breaker.open_seconds),
     ] {
         if !(1..=300).contains(&seconds) {
             mistakes.add(format!("{at}.{field}"), format!("found {seconds}"), "write 1 to 300 seconds");
         }
+    }
+    let failures = u32::try_from(config.breaker.failures).unwrap_or(u32::MAX);
+    if !(1..=1000).contains(&failures) {
+        let hint = "write 1 to 1000 failures in a row";
+        mistakes.add(format!("{at}.breaker.failures"), format!("found {}", config.breaker.failures), hint);
     }
     let (origin, base_path) = match url(&config.url) {
         Ok((origin, base_path)) => (Some(origin), base_path),
@@ -122,7 +139,9 @@ fn one(
         base_path,
         verify_timeout_seconds: config.verify_timeout_seconds,
         settle_timeout_seconds: config.settle_timeout_seconds,
-        bearer: config.auth.as_ref().and_then(|auth| bearer(&auth.bearer_env, at, env, mistakes)),
+        auth: config.auth.as_ref().and_then(|auth| bearer(&auth.bearer_env, at, env, mistakes)).map(Auth::Bearer),
+        breaker_failures: failures,
+        breaker_open_seconds: config.breaker.open_seconds,
         networks: config.networks.clone(),
     }
 }

@@ -32,7 +32,7 @@ mod secret;
 
 pub use canonical::{BadRequest, CanonicalRequest};
 pub use config::{DefaultAccess, Limits, PaymentIdentifier, Wallets};
-pub use facilitator::Facilitator;
+pub use facilitator::{Auth, Facilitator};
 pub use mistake::{Mistake, Mistakes};
 pub use route::{Access, CHALLENGE_LIMIT, Route, URL_ROOM};
 pub use routes::Routed;

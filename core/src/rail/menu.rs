@@ -1,8 +1,10 @@
 //! The offers of a route that can be made at this moment.
 
 use super::x402::{check::names, supported::Supported, wire};
-use super::{Offer, Payment, Resource, Terms};
+use super::{Breakers, Offer, Payment, Resource, Terms};
 use serde_json::Value;
+use std::borrow::Cow;
+use std::rc::Rc;
 
 /// What is known of each facilitator, by its index in the policy; `None` until it has answered.
 pub type Knowledge = Vec<Option<Supported>>;
@@ -12,25 +14,51 @@ pub type Knowledge = Vec<Option<Supported>>;
 pub struct Menu {
     entries: Vec<(Offer, Value)>,
     accepts: String,
+    breakers: Rc<Breakers>,
 }
 
 impl Menu {
     /// Those of `offers` that can be made with what is known: an offer that needs something from a facilitator waits
     /// for it, and one that no facilitator supports is left out.
     #[must_use]
-    pub fn of(offers: &[Offer], known: &Knowledge) -> Self {
-        let mut menu = Self { entries: Vec::new(), accepts: String::from("[") };
-        for offer in offers.iter().filter_map(|offer| available(offer, known)) {
+    pub fn of(offers: &[Offer], known: &Knowledge, breakers: &Rc<Breakers>) -> Self {
+        let entries = offers.iter().filter_map(|offer| available(offer, known)).filter_map(|offer| {
             let Terms::X402(terms) = &offer.terms;
-            let Ok(requirement) = serde_json::from_str(&terms.json) else { continue };
-            if !menu.entries.is_empty() {
-                menu.accepts.push(',');
-            }
-            menu.accepts.push_str(&terms.json);
-            menu.entries.push((offer, requirement));
+            let requirement = serde_json::from_str(&terms.json).ok()?;
+            Some((offer, requirement))
+        });
+        Self::with(entries.collect(), breakers)
+    }
+
+    fn with(entries: Vec<(Offer, Value)>, breakers: &Rc<Breakers>) -> Self {
+        let lines: Vec<&str> = entries
+            .iter()
+            .map(|(offer, _)| {
+                let Terms::X402(terms) = &offer.terms;
+                terms.json.as_str()
+            })
+            .collect();
+        let accepts = format!("[{}]", lines.join(","));
+        Self { entries, accepts, breakers: Rc::clone(breakers) }
+    }
+
+    /// What of it can be paid now: an offer whose every facilitator is left alone at the moment is not made. A payment
+    /// that answers one is still recognised by the whole menu.
+    #[must_use]
+    pub fn payable(&self, now_millis: u64) -> Cow<'_, Self> {
+        let payable = |(offer, _): &&(Offer, Value)| {
+            offer.facilitators.iter().any(|index| !self.breakers.is_open(*index, now_millis))
+        };
+        if self.entries.iter().all(|entry| payable(&entry)) {
+            return Cow::Borrowed(self);
         }
-        menu.accepts.push(']');
-        menu
+        Cow::Owned(Self::with(self.entries.iter().filter(payable).cloned().collect(), &self.breakers))
+    }
+
+    /// Seconds until there may be more to pay with, if that is known.
+    #[must_use]
+    pub fn wait(&self, now_millis: u64) -> Option<u64> {
+        self.breakers.wait(now_millis)
     }
 
     /// Whether nothing can be offered.

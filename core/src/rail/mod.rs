@@ -1,5 +1,6 @@
 //! What a rail must do. A rail is how value moves; gate, ledger, receipt and token know only what stands here.
 
+pub mod breaker;
 mod facilitate;
 mod judge;
 mod menu;
@@ -7,13 +8,14 @@ mod paid;
 mod payment;
 pub mod x402;
 
-pub use facilitate::{learn, settle, verify};
+pub use breaker::Breakers;
+pub use facilitate::{Learnt, learn, settle, verify};
 pub use judge::{Judgement, asked_of, judge, question};
 pub use menu::{Knowledge, Menu};
 pub use paid::{Paid, RESPONSE_HEADER, refused_response};
 pub use payment::{Payment, is_credential};
 pub use x402::check::Checked;
-pub use x402::facilitator::{Settlement, Verdict};
+pub use x402::facilitator::{Doubt, Settlement, Verdict};
 pub use x402::supported::Supported;
 pub use x402::wire::Resource;
 

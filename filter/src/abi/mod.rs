@@ -186,6 +186,8 @@ pub enum Buffer {
 pub enum Metric {
     /// Only grows.
     Counter = 0,
+    /// Goes up and down.
+    Gauge = 1,
     /// A distribution of values.
     Histogram = 2,
 }

@@ -1,14 +1,15 @@
 //! The facilitator's HTTP interface: what is sent, and how strictly its answers are read.
 //!
 //! Source: x402.md §2. A positive answer counts only with explicit booleans, our network, our payer and, where the
-//! scheme has one, a transaction; a negative one counts under any status.
+//! scheme has one, a transaction, and with nothing in it that says otherwise; a negative one counts under any status.
 
 use super::offer::Terms;
 use super::payment::Payment;
 use crate::crypto::hex;
-use crate::host::{Answer, Callout, CalloutError};
+use crate::host::{Answer, Callout, CalloutError, Host};
 use crate::json;
-use crate::policy::Facilitator;
+use crate::policy::{Auth, Facilitator};
+use crate::rail::breaker::Health;
 use serde_json::{Map, Value};
 
 /// What `/verify` said.
@@ -47,9 +48,20 @@ pub enum Settlement {
     Unknown {
         /// For the log.
         why: String,
-        /// The facilitator says that it is still at it.
-        pending: bool,
+        /// What leaves it open.
+        doubt: Doubt,
     },
+}
+
+/// What leaves a settlement's outcome open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The facilitator says that it is still at it.
+    Pending,
+    /// The facilitator answered, and its answer decides nothing.
+    Answered,
+    /// There was no usable answer.
+    Unanswered,
 }
 
 /// A settlement that happened.
@@ -89,117 +101,214 @@ pub fn supported_call(to: &Facilitator) -> Callout {
 }
 
 fn request(to: &Facilitator, method: &'static str, endpoint: &str, timeout_seconds: u64) -> Callout {
-    let mut headers = vec![("accept".to_owned(), "application/json".to_owned())];
-    if let Some(bearer) = &to.bearer {
-        headers.push(("authorization".to_owned(), format!("Bearer {}", bearer.expose())));
-    }
     Callout {
         cluster: to.cluster.clone(),
         method,
         scheme: to.scheme.clone(),
         authority: to.authority.clone(),
         path: format!("{}{endpoint}", to.base_path),
-        headers,
+        headers: vec![("accept".to_owned(), "application/json".to_owned())],
         body: Vec::new(),
         timeout_millis: timeout_seconds.saturating_mul(1000),
     }
 }
 
+/// Adds to a call what shows the facilitator who we are.
+///
+/// # Errors
+/// Why it cannot be shown: the call must not be made.
+pub fn authorize<H: Host>(host: &H, to: &Facilitator, call: &mut Callout) -> Result<(), &'static str> {
+    match &to.auth {
+        None => {}
+        Some(Auth::Bearer(bearer)) => {
+            call.headers.push(("authorization".to_owned(), format!("Bearer {}", bearer.expose())));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a payment that got no usable answer to `/settle` may be taken to another facilitator: only if the chain
+/// lets its authorization through no more than once, and it does not name the facilitator that carries it.
+#[must_use]
+pub fn may_move(payment: &Payment, terms: &Terms) -> bool {
+    terms.scheme == "exact" && terms.from_supported.is_empty() && terms.domain.is_some() && payment.exact.is_some()
+}
+
+/// What an answer tells of its facilitator if it turns out to be of no use.
+#[must_use]
+pub fn trouble(answer: &Result<Answer, CalloutError>, now: u64) -> Health {
+    match answer {
+        // It is there and says that it could not read this request; that is as likely the payment's fault.
+        Ok(Answer { status: 400 | 413 | 422, .. }) => Health::Unclear,
+        Ok(answer) => Health::Bad { retry_after: retry_after(answer, now) },
+        Err(_) => Health::Bad { retry_after: None },
+    }
+}
+
+/// Seconds after which an overloaded service asks to be called again (429 or 503 with `Retry-After`).
+#[must_use]
+pub fn retry_after(answer: &Answer, now: u64) -> Option<u64> {
+    if !matches!(answer.status, 429 | 503) {
+        return None;
+    }
+    let value = answer.headers.text("retry-after")?.trim();
+    if value.bytes().all(|c| c.is_ascii_digit()) && !value.is_empty() {
+        return Some(value.parse().unwrap_or(u64::MAX));
+    }
+    Some(http_date(value)?.saturating_sub(now))
+}
+
+/// Unix seconds of an HTTP date in the one form that may still be sent: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_once(", ")?.1.strip_suffix(" GMT")?.split(' ');
+    let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
+    let name = words.next()?;
+    let month = u64::try_from(MONTHS.iter().position(|month| *month == name)?).ok()? + 1;
+    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..=9999).contains(year))?;
+    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok().filter(|part| *part < 61));
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    // Days since 1970 of the proleptic Gregorian calendar, with years that begin in March.
+    let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = years * 365 + years / 4 - years / 100 + years / 400 + (months * 153 + 2) / 5 + day;
+    Some(days.checked_sub(719_469)? * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 /// Reads the answer to `/verify`.
 #[must_use]
 pub fn verdict(answer: Result<Answer, CalloutError>, payment: &Payment) -> Verdict {
+    let unavailable = |why: String| Verdict::Unavailable { why };
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) => return Verdict::Unavailable { why: format!("{error:?}") },
+        Err(error) => return unavailable(format!("{error:?}")),
     };
     let Some(json) = object(&answer) else {
-        return Verdict::Unavailable { why: format!("status {} without a JSON object", answer.status) };
+        return unavailable(format!("status {} without a JSON object", answer.status));
     };
     match json.get("isValid") {
         Some(Value::Bool(false)) => Verdict::Invalid { reason: word(&json, "invalidReason") },
         Some(Value::Bool(true)) if (200..300).contains(&answer.status) => {
-            let payer = text(&json, "payer");
-            if same_payer(payment, payer.as_deref()) {
-                Verdict::Valid { payer }
-            } else {
-                Verdict::Unavailable { why: "the answer names another payer".to_owned() }
-            }
+            valid(&json, payment).unwrap_or_else(|why| unavailable(why.to_owned()))
         }
-        _ => Verdict::Unavailable { why: format!("status {} without isValid", answer.status) },
+        _ => unavailable(format!("status {} without isValid", answer.status)),
     }
 }
 
-/// Reasons that leave open whether the payment was settled. A nonce found used, or a transaction that failed, may
-/// mean that somebody else carried out the very authorization that pays us.
-const OPEN: [&str; 12] = [
-    "settlement_pending",
-    "invalid_transaction_state",
-    "unexpected_settle_error",
-    "unknown_error",
-    "duplicate_settlement",
-    "invalid_exact_evm_nonce_already_used",
-    "invalid_exact_evm_transaction_failed",
-    "invalid_exact_evm_transfer_event_mismatch",
-    "settle_exact_evm_transaction_confirmation_timed_out",
-    "settle_exact_svm_transaction_confirmation_timed_out",
-    "settle_exact_node_failure",
-    "post_settlement_transfer_not_confirmed",
+fn valid(json: &Map<String, Value>, payment: &Payment) -> Result<Verdict, &'static str> {
+    if text(json, "invalidReason")?.is_some_and(|reason| !reason.is_empty()) {
+        return Err("the answer says valid, and why it is not");
+    }
+    let payer = text(json, "payer")?;
+    if !same_payer(payment, payer.as_deref()) {
+        return Err("the answer names another payer");
+    }
+    Ok(Verdict::Valid { payer })
+}
+
+/// Beginnings of the reasons by which facilitators say that they looked at a payment and will not settle it (x402.md
+/// §1.9). Any other word may be about their own trouble after they sent it.
+const REFUSALS: [&str; 16] = [
+    "amount_too_low",
+    "asset_not_deployed_contract",
+    "eip2612_",
+    "eip6492_factory_not_allowed",
+    "erc20_approval_",
+    "insufficient_",
+    "invalid_",
+    "kyt_risk_detected",
+    "missing_",
+    "permit2_",
+    "preflight_validation_failed",
+    "request_blocked_by_location",
+    "self_send_not_allowed",
+    "unsupported_",
+    "upto_",
+    "value_mismatch",
 ];
+
+/// Parts of reasons that leave open whether the payment was settled, even where the word begins like a refusal. A
+/// nonce found used, a transaction that failed or cannot be simulated, may mean that somebody else carried out the
+/// very authorization that pays us.
+const OPEN: [&str; 9] = [
+    "nonce",
+    "transaction_failed",
+    "transaction_state",
+    "simulation_failed",
+    "event_mismatch",
+    "_pending",
+    "timed_out",
+    "broadcast",
+    "not_confirmed",
+];
+
+/// Whether a reason says that the payment was not settled and that this facilitator will not settle it.
+fn refuses(reason: &str) -> bool {
+    REFUSALS.iter().any(|start| reason.starts_with(start)) && !OPEN.iter().any(|part| reason.contains(part))
+}
 
 /// Reads the answer to `/settle`.
 #[must_use]
 pub fn settlement(answer: Result<Answer, CalloutError>, payment: &Payment, terms: &Terms) -> Settlement {
-    let unknown = |why: String| Settlement::Unknown { why, pending: false };
+    let unknown = |why: String, doubt: Doubt| Settlement::Unknown { why, doubt };
     let answer = match answer {
         Ok(answer) => answer,
         Err(CalloutError::NotSent) => return Settlement::NotSent,
-        Err(error) => return unknown(format!("{error:?}")),
+        Err(error) => return unknown(format!("{error:?}"), Doubt::Unanswered),
     };
     let Some(json) = object(&answer) else {
-        return unknown(format!("status {} without a JSON object", answer.status));
+        return unknown(format!("status {} without a JSON object", answer.status), Doubt::Unanswered);
     };
     match json.get("success") {
         Some(Value::Bool(false)) => {
             let reason = word(&json, "errorReason");
-            let broadcast = text(&json, "transaction").is_some_and(|transaction| !transaction.is_empty());
-            if broadcast || OPEN.contains(&reason.as_str()) {
-                let pending = reason == "settlement_pending";
-                Settlement::Unknown { why: reason, pending }
-            } else {
-                Settlement::Refused { reason }
+            // Anything but a missing or empty transaction: it may have been sent.
+            let sent = !matches!(text(&json, "transaction").as_ref().map(Option::as_deref), Ok(None | Some("")));
+            match reason.as_str() {
+                "settlement_pending" => unknown(reason, Doubt::Pending),
+                _ if sent || !refuses(&reason) => unknown(reason, Doubt::Answered),
+                _ => Settlement::Refused { reason },
             }
         }
-        Some(Value::Bool(true)) if (200..300).contains(&answer.status) => {
-            settled(json, payment, terms).unwrap_or_else(unknown)
-        }
-        _ => unknown(format!("status {} without success", answer.status)),
+        Some(Value::Bool(true)) if (200..300).contains(&answer.status) => match settled(json, payment, terms) {
+            Ok(settled) => Settlement::Settled(settled),
+            Err(why) => unknown(why.to_owned(), Doubt::Unanswered),
+        },
+        _ => unknown(format!("status {} without success", answer.status), Doubt::Unanswered),
     }
 }
 
-fn settled(mut json: Map<String, Value>, payment: &Payment, terms: &Terms) -> Result<Settlement, String> {
-    if text(&json, "network").as_deref() != Some(terms.network.as_str()) {
-        return Err("the answer names another network".to_owned());
+fn settled(mut json: Map<String, Value>, payment: &Payment, terms: &Terms) -> Result<Settled, &'static str> {
+    if text(&json, "errorReason")?.is_some_and(|reason| !reason.is_empty()) {
+        return Err("the answer says settled, and why it is not");
     }
-    let payer = text(&json, "payer");
+    if text(&json, "network")?.as_deref() != Some(terms.network.as_str()) {
+        return Err("the answer names another network");
+    }
+    let payer = text(&json, "payer")?;
     if !same_payer(payment, payer.as_deref()) {
-        return Err("the answer names another payer".to_owned());
+        return Err("the answer names another payer");
     }
-    let transaction = text(&json, "transaction").unwrap_or_default();
-    if terms.domain.is_some() && hex::decode_fixed::<32>(&transaction).is_none() {
-        return Err("the answer has no transaction".to_owned());
+    let transaction = text(&json, "transaction")?.unwrap_or_default();
+    // Schemes that settle off chain, or may charge nothing, have no transaction; `exact` always has one.
+    let evm = terms.chain_id.is_some() && (terms.scheme == "exact" || !transaction.is_empty());
+    if evm && hex::decode_fixed::<32>(&transaction).is_none() || terms.scheme == "exact" && transaction.is_empty() {
+        return Err("the answer has no transaction");
     }
-    if transaction.len() > 96 {
-        return Err("the answer's transaction is too long".to_owned());
+    if transaction.len() > 96 || !transaction.bytes().all(|c| c.is_ascii_alphanumeric()) {
+        return Err("the answer's transaction is not one");
     }
-    let amount = text(&json, "amount").filter(|amount| !amount.is_empty());
-    if terms.domain.is_some() && amount.as_ref().is_some_and(|amount| *amount != terms.amount.to_string()) {
-        return Err("the answer names another amount".to_owned());
+    let amount = text(&json, "amount")?.filter(|amount| !amount.is_empty());
+    if let Some(amount) = &amount {
+        let charged: u128 = amount.parse().map_err(|_| "the answer's amount is not one")?;
+        if charged > terms.amount || terms.scheme == "exact" && charged != terms.amount {
+            return Err("the answer names another amount");
+        }
     }
     let more = ["extensions", "extra"]
         .into_iter()
         .filter_map(|key| json.remove_entry(key).filter(|(_, value)| value.is_object()))
         .collect();
-    Ok(Settlement::Settled(Settled { payer, transaction, amount, more }))
+    Ok(Settled { payer, transaction, amount, more })
 }
 
 /// Whether an answer's payer agrees with what the payment itself says.
@@ -217,13 +326,20 @@ fn object(answer: &Answer) -> Option<Map<String, Value>> {
     }
 }
 
-fn text(json: &Map<String, Value>, name: &str) -> Option<String> {
-    json.get(name)?.as_str().map(str::to_owned)
+/// A member that is text, or not there: absent and null are one.
+fn text(json: &Map<String, Value>, name: &str) -> Result<Option<String>, &'static str> {
+    match json.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err("a member of the answer that must be text is not"),
+    }
 }
 
 /// A reason, reduced to what may stand in a header and a log line.
 fn word(json: &Map<String, Value>, name: &str) -> String {
-    let clean: String = text(json, name)
+    let clean: String = json
+        .get(name)
+        .and_then(Value::as_str)
         .unwrap_or_default()
         .chars()
         .filter(|c| c.is_ascii_graphic() && *c != '"' && *c != '\\')
@@ -231,3 +347,7 @@ fn word(json: &Map<String, Value>, name: &str) -> String {
         .collect();
     if clean.is_empty() { "no_reason_given".to_owned() } else { clean }
 }
+
+#[cfg(test)]
+#[path = "facilitator/tests.rs"]
+mod tests;
