@@ -68,6 +68,8 @@ pub enum Advice {
     Pay,
     /// Send the same request with the same payment again, after `Retry-After`.
     ResendSamePayment,
+    /// Approve the token for Permit2 on chain, then send the same request with the same payment again.
+    ApproveThenResend,
     /// Send the same request again, after `Retry-After`.
     RetryLater,
     /// Correct the request; the same one is refused again.
@@ -83,6 +85,7 @@ impl Advice {
         match self {
             Self::Pay => "pay",
             Self::ResendSamePayment => "resend_same_payment",
+            Self::ApproveThenResend => "approve_then_resend",
             Self::RetryLater => "retry_later",
             Self::FixRequest => "fix_request",
             Self::GiveUp => "give_up",
@@ -103,6 +106,8 @@ codes! {
     PaymentTerms = "payment_terms", 402, "The payment's amount or payee is not the offer's", Pay;
     /// The payment was found invalid, by the gate or by the facilitator.
     PaymentInvalid = "payment_invalid", 402, "The payment is invalid", Pay;
+    /// The payer has not yet allowed Permit2 to move the token; with that done, the same payment is good.
+    Permit2AllowanceRequired = "permit2_allowance_required", 412, "Permit2 needs the payer's approval", ApproveThenResend;
     /// The rail refused to settle: nothing was paid, nothing was served.
     SettlementFailed = "settlement_failed", 402, "The payment could not be settled", Pay;
     /// The payment cannot be read.

@@ -2,7 +2,7 @@
 
 use farebox_core::host::Capabilities;
 use farebox_core::policy::{Access, Policy};
-use farebox_core::rail::x402::offer::{Terms as X402, TokenDomain};
+use farebox_core::rail::x402::offer::{Method, Terms as X402, TokenDomain};
 use farebox_core::rail::{Offer, Settle, Terms};
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn a_price_in_dollars_is_in_the_default_asset() {
     let (settle, terms, policy) = compiled(json!({ "price": "$0.01", "network": "eip155:84532" }), true);
     assert_eq!(settle, Settle::After);
     assert_eq!(terms.chain_id, Some(84532));
-    assert_eq!(terms.domain, Some(TokenDomain { name: "USDC".to_owned(), version: "2".to_owned() }));
+    assert_eq!(terms.method, Method::Eip3009(TokenDomain { name: "USDC".to_owned(), version: "2".to_owned() }));
     assert_eq!(
         terms.json,
         format!(
@@ -60,7 +60,7 @@ fn a_price_in_dollars_is_in_the_default_asset() {
 #[test]
 fn the_names_of_base_and_its_testnet_differ() {
     let (_, terms, _) = compiled(json!({ "price": "$1", "asset": "usdc", "network": "eip155:8453" }), true);
-    assert_eq!(terms.domain.unwrap().name, "USD Coin");
+    assert_eq!(terms.extra["name"], "USD Coin");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn an_unknown_token_needs_its_domain() {
     let offer = json!({ "amount": "7", "asset": "0x0000000000000000000000000000000000000001", "network": "eip155:31337",
         "extra": { "name": "X", "version": "9", "note": [1, 2.5] } });
     let (_, terms, _) = compiled(offer, true);
-    assert_eq!(terms.domain, Some(TokenDomain { name: "X".to_owned(), version: "9".to_owned() }));
+    assert_eq!(terms.method, Method::Eip3009(TokenDomain { name: "X".to_owned(), version: "9".to_owned() }));
     assert!(terms.json.ends_with(r#""extra":{"name":"X","note":[1,2.5],"version":"9"}}"#), "{}", terms.json);
 }
 
@@ -97,7 +97,7 @@ fn settle_before_says_so_on_the_wire() {
 #[test]
 fn what_is_passed_through_has_no_domain_to_check() {
     let (_, terms, policy) = compiled(json!({ "price": "$1", "network": SOLANA, "settle": "before" }), true);
-    assert_eq!((terms.domain.is_none(), terms.chain_id, terms.amount), (true, None, 1_000_000));
+    assert_eq!((terms.method.clone(), terms.chain_id, terms.amount), (Method::Opaque, None, 1_000_000));
     assert_eq!(terms.from_supported, ["feePayer"]);
     assert_eq!(terms.extra, extra(json!({ "paymentFlow": "upfront" })));
     let Access::Priced(offers) = &policy.routes()[0].access else { panic!("not priced") };
@@ -107,7 +107,7 @@ fn what_is_passed_through_has_no_domain_to_check() {
     assert!(complete.json.ends_with(r#""extra":{"feePayer":"F","paymentFlow":"upfront"}}"#), "{}", complete.json);
 
     let (_, terms, _) = compiled(json!({ "price": "$1", "network": "eip155:4326", "settle": "before" }), true);
-    assert!(terms.domain.is_none());
+    assert_eq!(terms.method, Method::Permit2);
     let permit2 =
         json!({ "assetTransferMethod": "permit2", "name": "MegaUSD", "version": "1", "paymentFlow": "upfront" });
     assert_eq!(terms.extra, extra(permit2));
@@ -117,7 +117,10 @@ fn what_is_passed_through_has_no_domain_to_check() {
 
     let (_, terms, policy) =
         compiled(json!({ "price": "$1", "scheme": "upto", "network": "eip155:84532", "settle": "before" }), true);
-    assert_eq!((terms.domain.is_none(), terms.from_supported), (true, vec!["facilitatorAddress".to_owned()]));
+    assert_eq!(
+        (terms.method, terms.from_supported),
+        (Method::Upto { decimals: Some(6) }, vec!["facilitatorAddress".to_owned()])
+    );
     assert_eq!(terms.extra["assetTransferMethod"], "permit2");
     assert!(policy.warnings().iter().any(|warning| warning.contains("ceiling")));
 }

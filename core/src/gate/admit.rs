@@ -205,7 +205,7 @@ impl<H: Host> Case<'_, H> {
             Verdict::Invalid { reason } => {
                 hold.release().await;
                 self.gate.counters.payment_failed(self.source, self.host.now_millis());
-                let problem = Problem::new(Code::PaymentInvalid, format!("the facilitator refuses it: {reason}"));
+                let problem = Problem::new(rail::refusal(&reason), format!("the facilitator refuses it: {reason}"));
                 return Err(self.challenge(problem, &reason));
             }
             Verdict::Unavailable { .. } => {

@@ -5,11 +5,11 @@ use super::hold::Hold;
 use super::refusal::Refusal;
 use super::settle::{GRACE, NotPaid, settle, unknown};
 use super::{Gate, Visit, owned};
-use crate::host::{Fact, Held, Host};
+use crate::host::{Event, Fact, Held, Host, Level};
 use crate::http::Edits;
 use crate::mutant;
 use crate::policy::Route;
-use crate::rail::{self, Paid};
+use crate::rail::{self, Offer, Paid};
 use std::rc::Rc;
 
 /// What is released to the client.
@@ -67,6 +67,7 @@ impl<H: Host> Admitted<H> {
             }
             Self::Verified(verified) => {
                 let Verified { hold, offer, payment } = *verified;
+                let offer = metered(host, visit, offer, held);
                 settle(gate, host, hold, &offer, &payment, GRACE).await.map_or_else(
                     |not_paid| Err(refused(gate, host, visit, not_paid)),
                     |(hold, paid)| Ok(Outcome::paid("paid", paid, Some(hold))),
@@ -81,6 +82,16 @@ impl<H: Host> Admitted<H> {
             }
         }
     }
+}
+
+/// The offer as the upstream's response says that it is to be charged.
+fn metered<H: Host, R: Held>(host: &H, visit: &Visit<'_>, offer: Offer, held: &R) -> Offer {
+    let (offer, ignored) = offer.metered(held.headers());
+    if let Some(why) = ignored {
+        let text = format!("route {}: what the upstream says to charge was not followed: {why}", visit.name());
+        host.event(&Event::Log { level: Level::Warn, text: &text });
+    }
+    offer
 }
 
 /// Whether the upstream's response headers say that it did what was paid for.

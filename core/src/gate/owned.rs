@@ -34,7 +34,7 @@ pub(super) fn strip_from_response(headers: &Headers, edits: &mut Edits) {
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    name.starts_with(PREFIX) || name == TOKEN || ANSWERS.contains(&name)
+    name.starts_with(PREFIX) || name == TOKEN || ANSWERS.contains(&name) || rail::is_metering(name)
 }
 
 /// Removes the fields whose name, in lower case and with `_` read as `-`, satisfies `unwanted`.

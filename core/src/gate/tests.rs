@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 mod facilitators;
+mod rails;
 
 const NOW: u64 = 1_800_000_000;
 const TX: &str = "0xabababababababababababababababababababababababababababababababab";

@@ -130,7 +130,16 @@ fn assets(written: &[config::Asset], mistakes: &mut Mistakes) -> Assets {
             let hint = "write a ticker of 1 to 16 printable ASCII characters, like \"USDC\"";
             mistakes.add(format!("{at}.symbol"), format!("found {}", quoted(symbol)), hint);
         }
+        let permit2 = asset.transfer_method == Some(config::TransferMethod::Permit2);
+        if let Some(method) = asset.transfer_method.filter(|_| !evm) {
+            let hint = "leave it out: only eip155 tokens have it";
+            mistakes.add(format!("{at}.transfer_method"), format!("found `{}`", method.wire()), hint);
+        }
         for (field, value) in [("name", &asset.name), ("version", &asset.version)] {
+            let other_is_empty = if field == "name" { asset.version.is_empty() } else { asset.name.is_empty() };
+            if evm && value.is_empty() && permit2 && other_is_empty {
+                continue;
+            }
             if evm && value.is_empty() {
                 let hint = format!("write the {field} of the token's EIP-712 domain; buyers sign over it");
                 mistakes.add(format!("{at}.{field}"), "missing", hint);
@@ -162,7 +171,12 @@ fn assets(written: &[config::Asset], mistakes: &mut Mistakes) -> Assets {
                 decimals,
                 name: asset.name.clone().into(),
                 version: asset.version.clone().into(),
-                transfer: if evm { Transfer::Eip3009 } else { Transfer::Spl },
+                transfer: match (evm, permit2) {
+                    (false, _) => Transfer::Spl,
+                    (true, false) => Transfer::Eip3009,
+                    (true, true) if asset.name.is_empty() => Transfer::Permit2,
+                    (true, true) => Transfer::Permit2Eip2612,
+                },
             });
         }
     }
@@ -277,5 +291,7 @@ fn about_offer(route: &Route, offer: &Offer) -> Option<String> {
             terms.max_timeout_seconds, route.response_timeout_seconds
         ));
     }
-    (terms.scheme == "upto").then(|| "the scheme `upto` is charged at its ceiling".to_owned())
+    (terms.scheme == "upto" && offer.settle == Settle::Before).then(|| {
+        "the scheme `upto` settled `before` is charged at its ceiling: nothing is known of the use yet".to_owned()
+    })
 }

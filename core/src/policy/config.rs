@@ -146,15 +146,41 @@ pub struct Asset {
     pub address: String,
     /// Ticker by which an offer's `asset` may name it.
     pub symbol: String,
-    /// EIP-712 domain name of the token; needed on `eip155` networks.
+    /// EIP-712 domain name of the token; needed on `eip155` networks, but for `permit2`.
     #[serde(default)]
     pub name: String,
-    /// EIP-712 domain version of the token; needed on `eip155` networks.
+    /// EIP-712 domain version of the token; needed on `eip155` networks, but for `permit2`.
     #[serde(default)]
     pub version: String,
+    /// How the token is paid with. A token without EIP-3009 says `permit2`; with its `name` and `version` buyers may
+    /// approve Permit2 by EIP-2612.
+    #[serde(default)]
+    pub transfer_method: Option<TransferMethod>,
     /// Decimal places: 1 token is `10^decimals` atomic units.
     #[cfg_attr(feature = "schema", schemars(range(max = 38)))]
     pub decimals: u64,
+}
+
+/// How a token is paid with on `eip155` networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum TransferMethod {
+    /// By an authorization that the token itself understands (EIP-3009).
+    Eip3009,
+    /// By Permit2, which the buyer approves once for each token.
+    Permit2,
+}
+
+impl TransferMethod {
+    /// The method as x402 writes it.
+    #[must_use]
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Eip3009 => "eip3009",
+            Self::Permit2 => "permit2",
+        }
+    }
 }
 
 /// A service that verifies and settles payments.
@@ -337,8 +363,9 @@ pub struct Offer {
     pub amount: Option<String>,
     /// CAIP-2 network, like `eip155:8453`.
     pub network: String,
-    /// x402 scheme. One that is not `exact` with EIP-3009 is passed through to the facilitator, and must settle
-    /// `before`.
+    /// x402 scheme: `exact`; `upto` (on `eip155` networks), where the price is a ceiling and the upstream's response
+    /// header `Settlement-Overrides` says what is charged; or another one, which is passed through to the facilitator
+    /// and must settle `before`. So must `exact` outside `eip155` networks.
     #[serde(default = "exact")]
     pub scheme: String,
     /// Ticker or address of the asset.
@@ -347,6 +374,9 @@ pub struct Offer {
     /// Who is paid. Default: the network's entry in `payees`.
     #[serde(default)]
     pub pay_to: Option<String>,
+    /// How the buyer pays on an `eip155` network. Default: `eip3009` if the asset has it, for `upto` always `permit2`.
+    #[serde(default)]
+    pub transfer_method: Option<TransferMethod>,
     /// Seconds a payment may be valid for.
     #[serde(default = "three_hundred")]
     #[cfg_attr(feature = "schema", schemars(range(min = 10, max = 3600)))]

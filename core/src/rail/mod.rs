@@ -4,20 +4,30 @@ pub mod breaker;
 mod facilitate;
 mod judge;
 mod menu;
+mod metering;
 mod paid;
 mod payment;
 pub mod x402;
+
+use crate::problem::Code;
 
 pub use breaker::Breakers;
 pub use facilitate::{Learnt, learn, settle, verify};
 pub use judge::{Judgement, asked_of, judge, question};
 pub use menu::{Knowledge, Menu};
+pub use metering::is_metering;
 pub use paid::{Paid, RESPONSE_HEADER, refused_response};
 pub use payment::{Payment, is_credential};
 pub use x402::check::Checked;
 pub use x402::facilitator::{Doubt, Settlement, Verdict};
 pub use x402::supported::Supported;
 pub use x402::wire::Resource;
+
+/// The code for a payment that a facilitator finds no good, for this reason.
+#[must_use]
+pub fn refusal(reason: &str) -> Code {
+    if reason == "permit2_allowance_required" { Code::Permit2AllowanceRequired } else { Code::PaymentInvalid }
+}
 
 /// One way to pay for a route, compiled.
 #[derive(Clone, Debug, PartialEq)]

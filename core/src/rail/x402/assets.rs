@@ -15,6 +15,14 @@ pub enum Transfer {
     Spl,
 }
 
+impl Transfer {
+    /// Whether Permit2 is the only way.
+    #[must_use]
+    pub fn is_permit2(self) -> bool {
+        matches!(self, Self::Permit2 | Self::Permit2Eip2612)
+    }
+}
+
 /// An asset on a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asset {

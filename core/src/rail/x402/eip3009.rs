@@ -100,7 +100,8 @@ impl Domain<'_> {
     }
 }
 
-fn address_word(address: &[u8; 20]) -> [u8; 32] {
+/// `address` as a 256-bit word.
+pub(super) fn address_word(address: &[u8; 20]) -> [u8; 32] {
     let mut word = [0; 32];
     for (to, from) in word.iter_mut().skip(12).zip(address) {
         *to = *from;
@@ -126,7 +127,7 @@ pub fn word_uint(word: &[u8; 32]) -> Option<u128> {
 }
 
 /// A decimal string below 2^256 of at most 78 digits, as a big-endian word.
-fn uint256(text: &str) -> Option<[u8; 32]> {
+pub(super) fn uint256(text: &str) -> Option<[u8; 32]> {
     if text.is_empty() || text.len() > 78 || !text.bytes().all(|c| c.is_ascii_digit()) {
         return None;
     }

@@ -3,7 +3,7 @@
 //! Source: x402.md §2. A positive answer counts only with explicit booleans, our network, our payer and, where the
 //! scheme has one, a transaction, and with nothing in it that says otherwise; a negative one counts under any status.
 
-use super::offer::Terms;
+use super::offer::{Method, Terms};
 use super::payment::Payment;
 use crate::crypto::hex;
 use crate::host::{Answer, Callout, CalloutError, Host};
@@ -131,7 +131,12 @@ pub fn authorize<H: Host>(_host: &H, to: &Facilitator, call: &mut Callout) -> Re
 /// lets its authorization through no more than once, and it does not name the facilitator that carries it.
 #[must_use]
 pub fn may_move(payment: &Payment, terms: &Terms) -> bool {
-    terms.scheme == "exact" && terms.from_supported.is_empty() && terms.domain.is_some() && payment.exact.is_some()
+    terms.from_supported.is_empty()
+        && match terms.method {
+            Method::Eip3009(_) => payment.exact.is_some(),
+            Method::Permit2 => payment.permit.is_some(),
+            Method::Upto { .. } | Method::Opaque => false,
+        }
 }
 
 /// What an answer tells of its facilitator if it turns out to be of no use.
@@ -289,9 +294,10 @@ fn settled(mut json: Map<String, Value>, payment: &Payment, terms: &Terms) -> Re
         return Err("the answer names another payer");
     }
     let transaction = text(&json, "transaction")?.unwrap_or_default();
-    // Schemes that settle off chain, or may charge nothing, have no transaction; `exact` always has one.
-    let evm = terms.chain_id.is_some() && (terms.scheme == "exact" || !transaction.is_empty());
-    if evm && hex::decode_fixed::<32>(&transaction).is_none() || terms.scheme == "exact" && transaction.is_empty() {
+    // Schemes that settle off chain have no transaction, nor has an `upto` payment that is settled for nothing.
+    let known = terms.is_checked() || terms.scheme == "exact";
+    let evm = terms.chain_id.is_some() && !transaction.is_empty();
+    if evm && hex::decode_fixed::<32>(&transaction).is_none() || known && terms.amount > 0 && transaction.is_empty() {
         return Err("the answer has no transaction");
     }
     if transaction.len() > 96 || !transaction.bytes().all(|c| c.is_ascii_alphanumeric()) {
@@ -300,7 +306,7 @@ fn settled(mut json: Map<String, Value>, payment: &Payment, terms: &Terms) -> Re
     let amount = text(&json, "amount")?.filter(|amount| !amount.is_empty());
     if let Some(amount) = &amount {
         let charged: u128 = amount.parse().map_err(|_| "the answer's amount is not one")?;
-        if charged > terms.amount || terms.scheme == "exact" && charged != terms.amount {
+        if charged > terms.amount || known && charged != terms.amount {
             return Err("the answer names another amount");
         }
     }

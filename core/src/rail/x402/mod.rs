@@ -2,8 +2,9 @@
 //!
 //! | question | where it is decided |
 //! |---|---|
-//! | how a payment is read, and what it burns | [`payment`], [`eip3009`] |
+//! | how a payment is read, and what it burns | [`payment`], [`eip3009`], [`permit2`] |
 //! | which offer it answers, whether its terms fit | [`check`] |
+//! | what is charged of a ceiling | [`metering`] |
 //! | what a facilitator's answer means | [`facilitator`], [`supported`] |
 //! | what became of a payment nobody can tell the outcome of | [`chain`] |
 //! | what challenge and settlement look like on the wire | [`wire`] |
@@ -15,8 +16,10 @@ pub mod chain;
 pub mod check;
 pub mod eip3009;
 pub mod facilitator;
+pub mod metering;
 pub mod offer;
 pub mod payment;
+pub mod permit2;
 pub mod price;
 pub mod supported;
 pub mod wire;

@@ -2,7 +2,9 @@
 
 use super::address::{Network, normal};
 use super::assets::{Asset, Assets, Transfer};
+use super::check::FACILITATOR;
 use super::price::{PriceError, atomic};
+use crate::crypto::hex;
 use crate::policy::config;
 use crate::policy::mistake::{Mistakes, quoted};
 use crate::rail::Settle;
@@ -16,7 +18,7 @@ pub struct Terms {
     pub scheme: String,
     /// CAIP-2 network.
     pub network: String,
-    /// Atomic units of the asset, never 0.
+    /// Atomic units of the asset: never 0 in an offer, and 0 only where an `upto` payment is settled for nothing.
     pub amount: u128,
     /// The asset as x402 writes it on this network (EVM: checksummed address).
     pub asset: String,
@@ -26,9 +28,8 @@ pub struct Terms {
     pub max_timeout_seconds: u64,
     /// The requirement's `extra`, without what [`from_supported`](Self::from_supported) adds.
     pub extra: Map<String, Value>,
-    /// EIP-712 domain of the token where a payment is an EIP-3009 authorization that the core can check itself and
-    /// whose identity it knows. `None`: passed through to the facilitator, settled before forwarding.
-    pub domain: Option<TokenDomain>,
+    /// What a payment is made by, and so what the core can check.
+    pub method: Method,
     /// EIP-155 chain id of an EVM network.
     pub chain_id: Option<u64>,
     /// Members of the facilitator's `/supported` kind's `extra` that the requirement must carry. Empty: the offer can
@@ -36,6 +37,23 @@ pub struct Terms {
     pub from_supported: Vec<String>,
     /// The requirement as JSON, members in the SDK's order, without what `from_supported` adds.
     pub json: String,
+}
+
+/// What a payment is made by. Of all but [`Opaque`](Self::Opaque) the core knows the identity and can check the terms
+/// and, where a key signed, the payer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `exact` by an EIP-3009 authorization over this EIP-712 domain of the token.
+    Eip3009(TokenDomain),
+    /// `exact` by Permit2.
+    Permit2,
+    /// `upto` by Permit2: the amount is a ceiling, and the upstream's response says what is charged.
+    Upto {
+        /// Decimal places of the asset, where they are known.
+        decimals: Option<u8>,
+    },
+    /// Passed through to the facilitator, settled before forwarding.
+    Opaque,
 }
 
 /// Name and version of a token's EIP-712 domain.
@@ -48,6 +66,12 @@ pub struct TokenDomain {
 }
 
 impl Terms {
+    /// Whether the core knows what a payment for these terms burns, and checks it.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.method != Method::Opaque
+    }
+
     /// These terms with the members of `extra` (a facilitator's `/supported` kind) that they need; `None` if one is
     /// missing there.
     #[must_use]
@@ -56,8 +80,19 @@ impl Terms {
         for key in &self.from_supported {
             complete.extra.insert(key.clone(), extra.get(key)?.clone());
         }
+        if matches!(self.method, Method::Upto { .. }) {
+            hex::decode_fixed::<20>(complete.extra.get(FACILITATOR)?.as_str()?)?;
+        }
         complete.json = complete.render();
         Some(complete)
+    }
+
+    /// These terms with another amount, for settling.
+    #[must_use]
+    pub fn charging(&self, amount: u128) -> Self {
+        let mut terms = Self { amount, ..self.clone() };
+        terms.json = terms.render();
+        terms
     }
 
     /// The requirement as JSON, members in the SDK's order (x402.md §1.1).
@@ -143,7 +178,7 @@ pub(crate) fn compile(
         pay_to,
         max_timeout_seconds: offer.max_timeout_seconds,
         extra,
-        domain: means.domain,
+        method: means.method,
         chain_id: network.chain_id,
         from_supported: means.from_supported,
         json: String::new(),
@@ -320,7 +355,7 @@ pub(crate) fn payable(namespace: &str, text: &str) -> Result<String, String> {
 struct Means {
     /// Members that we add to `extra`.
     extra: Map<String, Value>,
-    domain: Option<TokenDomain>,
+    method: Method,
     from_supported: Vec<String>,
     /// Why the core cannot compute what a payment burns.
     passed_through: Option<String>,
@@ -335,7 +370,7 @@ fn means(offer: &config::Offer, network: Network<'_>, asset: Option<&Asset>, wro
     let evm = network.chain_id.is_some();
     let mut supplied: Vec<String> = match (offer.scheme.as_str(), network.namespace) {
         ("exact", "solana") => vec!["feePayer".to_owned()],
-        ("upto", "eip155") => vec!["facilitatorAddress".to_owned()],
+        ("upto", "eip155") => vec![FACILITATOR.to_owned()],
         _ => Vec::new(),
     };
     for (index, key) in offer.from_supported.iter().flatten().enumerate() {
@@ -356,44 +391,74 @@ fn means(offer: &config::Offer, network: Network<'_>, asset: Option<&Asset>, wro
         }
     }
     if !evm || !matches!(offer.scheme.as_str(), "exact" | "upto") {
-        let why = format!("scheme {} on {} is passed through to the facilitator", offer.scheme, offer.network);
-        return Some(Means { extra: Map::new(), domain: None, from_supported: supplied, passed_through: Some(why) });
-    }
-    let method = match offer.extra.get("assetTransferMethod") {
-        None => None,
-        Some(Value::String(method)) => Some(method.as_str()),
-        Some(_) => {
-            wrong(
-                "extra.assetTransferMethod",
-                "not text".to_owned(),
-                "write \"eip3009\" or \"permit2\", in quotes".to_owned(),
-            );
-            return None;
+        if let Some(method) = offer.transfer_method {
+            let hint = "leave it out: only `exact` and `upto` on eip155 networks have a transfer method";
+            wrong("transfer_method", format!("found `{}`", method.wire()), hint.to_owned());
         }
-    };
-    let by_permit2 = asset.is_some_and(|asset| matches!(asset.transfer, Transfer::Permit2 | Transfer::Permit2Eip2612));
+        let why = format!("scheme {} on {} is passed through to the facilitator", offer.scheme, offer.network);
+        let (extra, method) = (Map::new(), Method::Opaque);
+        return Some(Means { extra, method, from_supported: supplied, passed_through: Some(why) });
+    }
+    let written = transfer_method(offer, asset, wrong)?;
     let mut extra = Map::new();
-    if offer.scheme == "exact" && matches!(method, None | Some("eip3009")) && !by_permit2 {
+    let by_permit2 = asset.is_some_and(|asset| asset.transfer.is_permit2());
+    if offer.scheme == "exact" && matches!(written, None | Some("eip3009")) && !by_permit2 {
         let domain = domain(offer, asset, wrong)?;
         extra.insert("name".to_owned(), Value::String(domain.name.clone()));
         extra.insert("version".to_owned(), Value::String(domain.version.clone()));
-        return Some(Means { extra, domain: Some(domain), from_supported: supplied, passed_through: None });
+        let method = Method::Eip3009(domain);
+        return Some(Means { extra, method, from_supported: supplied, passed_through: None });
     }
-    if by_permit2 && method == Some("eip3009") {
-        let hint = "leave it out: this token has no EIP-3009, it is paid by Permit2".to_owned();
-        wrong("extra.assetTransferMethod", "found \"eip3009\"".to_owned(), hint);
-        return None;
-    }
-    let method = method.unwrap_or("permit2");
-    extra.insert("assetTransferMethod".to_owned(), Value::String(method.to_owned()));
+    let written = written.unwrap_or("permit2");
+    extra.insert(TRANSFER_METHOD.to_owned(), Value::String(written.to_owned()));
     // As the official SDK: the domain is told where it is needed, for EIP-2612 approvals.
     if let Some(asset) = asset.filter(|asset| asset.transfer != Transfer::Permit2 && !asset.name.is_empty()) {
         let domain = domain(offer, Some(asset), wrong)?;
         extra.insert("name".to_owned(), Value::String(domain.name));
         extra.insert("version".to_owned(), Value::String(domain.version));
     }
-    let why = format!("scheme {} by {method} is passed through to the facilitator", offer.scheme);
-    Some(Means { extra, domain: None, from_supported: supplied, passed_through: Some(why) })
+    let (method, passed_through) = match (offer.scheme.as_str(), written) {
+        ("upto", _) => (Method::Upto { decimals: asset.map(|asset| asset.decimals) }, None),
+        (_, "permit2") => (Method::Permit2, None),
+        _ => (Method::Opaque, Some(format!("scheme exact by {written} is passed through to the facilitator"))),
+    };
+    Some(Means { extra, method, from_supported: supplied, passed_through })
+}
+
+/// The member of `extra` that says how value moves.
+const TRANSFER_METHOD: &str = "assetTransferMethod";
+
+/// How an EVM offer says that value moves, if it says; the asset must be able to.
+fn transfer_method<'a>(
+    offer: &'a config::Offer,
+    asset: Option<&Asset>,
+    wrong: &mut Wrong<'_>,
+) -> Option<Option<&'a str>> {
+    let in_extra = format!("extra.{TRANSFER_METHOD}");
+    let (field, method) = match (offer.transfer_method, offer.extra.get(TRANSFER_METHOD)) {
+        (None, None) => return Some(None),
+        (Some(method), None) => ("transfer_method", method.wire()),
+        (None, Some(Value::String(method))) => (in_extra.as_str(), method.as_str()),
+        (None, Some(_)) => {
+            wrong(&in_extra, "not text".to_owned(), "write \"eip3009\" or \"permit2\", in quotes".to_owned());
+            return None;
+        }
+        (Some(method), Some(_)) => {
+            let hint = format!("leave it out: `transfer_method: {}` says it", method.wire());
+            wrong(&in_extra, "found beside `transfer_method`".to_owned(), hint);
+            return None;
+        }
+    };
+    if offer.scheme == "upto" && method != "permit2" {
+        wrong(field, format!("found {}", quoted(method)), "leave it out: `upto` is paid by Permit2".to_owned());
+        return None;
+    }
+    if method == "eip3009" && asset.is_some_and(|asset| asset.transfer.is_permit2()) {
+        let hint = "leave it out: this token has no EIP-3009, it is paid by Permit2".to_owned();
+        wrong(field, "found \"eip3009\"".to_owned(), hint);
+        return None;
+    }
+    Some(Some(method))
 }
 
 /// The token's EIP-712 domain: what the table says, or what `extra` says of a token that is in no table.

@@ -5,7 +5,8 @@
 use super::address;
 use super::chain::Question;
 use super::eip3009::{Authorization, word_uint};
-use super::offer::Terms;
+use super::offer::{Method, Terms};
+use super::permit2::Permit;
 use crate::crypto::{hex, sha256};
 use crate::json;
 use crate::ledger::ClaimId;
@@ -36,6 +37,8 @@ pub struct Payment {
     identifier: Option<String>,
     /// The authorization, chain and asset, where this is an EIP-3009 payment.
     pub(super) exact: Option<Exact>,
+    /// The permit and its chain, where this is a Permit2 payment.
+    pub(super) permit: Option<(Permit, u64)>,
 }
 
 /// An EIP-3009 payment and what it is spent on.
@@ -68,10 +71,11 @@ impl Payment {
         let accepted = member("accepted")?;
         let payload = member("payload")?;
         let exact = exact(&accepted, &payload);
+        let permit = permit(&accepted, &payload);
         let nonce = json.pointer("/extensions/farebox/info/nonce").and_then(Value::as_str).map(str::to_owned);
         let identifier =
             json.pointer("/extensions/payment-identifier/info/id").and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { text, accepted, payload, nonce, identifier, exact })
+        Ok(Self { text, accepted, payload, nonce, identifier, exact, permit })
     }
 
     /// The payment's identity: what the chain burns, from decoded values; where the core cannot know that, the hash
@@ -80,6 +84,9 @@ impl Payment {
     pub fn claim_id(&self) -> ClaimId {
         if let Some(exact) = &self.exact {
             return exact.authorization.claim_id(exact.chain_id, &exact.asset);
+        }
+        if let Some((permit, chain_id)) = &self.permit {
+            return permit.claim_id(*chain_id);
         }
         let network = self.network().as_bytes();
         let length = u64::try_from(network.len()).unwrap_or(u64::MAX).to_be_bytes();
@@ -93,7 +100,7 @@ impl Payment {
 
     /// What must be known to find out the outcome of this payment for `terms`, if the chain can tell.
     pub(in crate::rail) fn question(&self, terms: &Terms, not_before: u64) -> Option<Question> {
-        terms.domain.as_ref()?;
+        let Method::Eip3009(_) = &terms.method else { return None };
         let authorization = &self.exact.as_ref()?.authorization;
         let valid_before = word_uint(&authorization.valid_before).and_then(|seconds| u64::try_from(seconds).ok())?;
         Some(Question {
@@ -118,24 +125,42 @@ impl Payment {
     /// The payer's address as x402 writes it, where the payment itself says it.
     #[must_use]
     pub fn payer(&self) -> Option<String> {
-        self.exact.as_ref().and_then(|exact| address::evm(&hex::encode(&exact.authorization.from)).ok())
+        let from = match (&self.exact, &self.permit) {
+            (Some(exact), _) => &exact.authorization.from,
+            (None, Some((permit, _))) => &permit.from,
+            (None, None) => return None,
+        };
+        address::evm(&hex::encode(from)).ok()
     }
 }
 
-/// Members that would make a facilitator read the payload as another kind than EIP-3009.
-const OTHER_KINDS: [&str; 4] = ["permit2Authorization", "transaction", "permissionContext", "type"];
+/// Members by which facilitators tell kinds of payload apart. A payload of one kind has none of another's, so that
+/// nobody reads it as something else than we did.
+const KINDS: [&str; 5] = ["authorization", "permit2Authorization", "transaction", "permissionContext", "type"];
 
-fn exact(accepted: &Value, payload: &Value) -> Option<Exact> {
-    if OTHER_KINDS.iter().any(|kind| payload.get(kind).is_some()) {
+fn is_only(kind: &str, payload: &Value) -> bool {
+    KINDS.iter().all(|other| (*other == kind) == payload.get(other).is_some())
+}
+
+fn chain_id(accepted: &Value) -> Option<u64> {
+    let chain_id = accepted.get("network")?.as_str()?.strip_prefix("eip155:")?;
+    (!chain_id.starts_with('0') && chain_id.bytes().all(|c| c.is_ascii_digit())).then(|| chain_id.parse().ok())?
+}
+
+fn permit(accepted: &Value, payload: &Value) -> Option<(Permit, u64)> {
+    if !is_only("permit2Authorization", payload) {
         return None;
     }
-    let chain_id = accepted.get("network")?.as_str()?.strip_prefix("eip155:")?;
-    if chain_id.starts_with('0') || !chain_id.bytes().all(|c| c.is_ascii_digit()) {
+    Some((Permit::read(payload)?, chain_id(accepted)?))
+}
+
+fn exact(accepted: &Value, payload: &Value) -> Option<Exact> {
+    if !is_only("authorization", payload) {
         return None;
     }
     Some(Exact {
         authorization: Authorization::read(payload)?,
-        chain_id: chain_id.parse().ok()?,
+        chain_id: chain_id(accepted)?,
         asset: hex::decode_fixed(accepted.get("asset")?.as_str()?)?,
     })
 }
