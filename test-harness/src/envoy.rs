@@ -39,12 +39,7 @@ pub struct EnvoyConfig {
 impl EnvoyConfig {
     /// Two workers, logging from `info` on.
     pub fn new(config: impl Into<String>) -> Self {
-        Self {
-            config: config.into(),
-            concurrency: 2,
-            env: Vec::new(),
-            log_level: "info".to_owned(),
-        }
+        Self { config: config.into(), concurrency: 2, env: Vec::new(), log_level: "info".to_owned() }
     }
 
     /// Another number of workers.
@@ -73,11 +68,7 @@ impl Envoy {
         envoy
             .process
             .wait_until(Duration::from_secs(60), || async {
-                http.get(&ready)
-                    .send()
-                    .await
-                    .ok()
-                    .filter(|response| response.status() == 200)
+                http.get(&ready).send().await.ok().filter(|response| response.status() == 200)
             })
             .await?;
         Ok(envoy)
@@ -92,11 +83,7 @@ impl Envoy {
         let limit = Duration::from_secs(60);
         let (http, ready) = (envoy.http.clone(), format!("{}/ready", envoy.admin));
         let serves = crate::process::wait_for("Envoy to serve", limit, || async {
-            http.get(&ready)
-                .send()
-                .await
-                .ok()
-                .filter(|response| response.status() == 200)
+            http.get(&ready).send().await.ok().filter(|response| response.status() == 200)
         });
         tokio::select! {
             status = envoy.process.wait_exit(limit) => {
@@ -120,51 +107,22 @@ impl Envoy {
     }
 
     fn spawn(tools: &Tools, config: &EnvoyConfig, mode: &str) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("farebox-envoy-")
-            .tempdir()?;
+        let dir = tempfile::Builder::new().prefix("farebox-envoy-").tempdir()?;
         let admin = format!("http://127.0.0.1:{}", admin_port(&config.config)?);
         // JSON is YAML, so one name serves both.
         let config_path = dir.path().join("envoy.yaml");
         std::fs::write(&config_path, &config.config)?;
         let mut command = Command::new(tools.envoy());
         command.arg("--config-path").arg(&config_path);
-        command.args([
-            "--mode",
-            mode,
-            "--concurrency",
-            &config.concurrency.to_string(),
-        ]);
-        command.args([
-            "--log-level",
-            &config.log_level,
-            "--component-log-level",
-            "wasm:debug",
-        ]);
+        command.args(["--mode", mode, "--concurrency", &config.concurrency.to_string()]);
+        command.args(["--log-level", &config.log_level, "--component-log-level", "wasm:debug"]);
         // No shared memory with other Envoys of this machine, and access logs at once.
-        command.args([
-            "--disable-hot-restart",
-            "--file-flush-interval-msec",
-            "20",
-            "--file-flush-min-size-kb",
-            "1",
-        ]);
+        command.args(["--disable-hot-restart", "--file-flush-interval-msec", "20", "--file-flush-min-size-kb", "1"]);
         command.args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"]);
         command.envs(config.env.iter().map(|(name, value)| (name, value)));
         command.current_dir(dir.path());
-        let process = Process::spawn(
-            "Envoy",
-            command,
-            &dir.path().join("envoy.log"),
-            Streams::Log,
-        )?;
-        Ok(Self {
-            process,
-            admin,
-            http: crate::http::client(),
-            config_path,
-            _dir: dir,
-        })
+        let process = Process::spawn("Envoy", command, &dir.path().join("envoy.log"), Streams::Log)?;
+        Ok(Self { process, admin, http: crate::http::client(), config_path, _dir: dir })
     }
 
     /// The base URL of the admin interface.
@@ -190,14 +148,7 @@ impl Envoy {
     /// # Errors
     /// If the answer is not a 200.
     pub async fn admin(&self, path: &str) -> Result<String> {
-        Ok(self
-            .http
-            .get(format!("{}{path}", self.admin))
-            .send()
-            .await?
-            .error_for_status()?
-            .text()
-            .await?)
+        Ok(self.http.get(format!("{}{path}", self.admin)).send().await?.error_for_status()?.text().await?)
     }
 
     /// Counters and gauges by name, without histograms.
@@ -230,9 +181,7 @@ impl Envoy {
         let prefix = format!("listener.127.0.0.1_{listener_port}.worker_");
         let mut workers: Vec<(u32, u64)> = Vec::new();
         for (name, count) in self.stats().await? {
-            let worker = name
-                .strip_prefix(&prefix)
-                .and_then(|rest| rest.strip_suffix(".downstream_cx_total"));
+            let worker = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".downstream_cx_total"));
             if let Some(worker) = worker {
                 workers.push((worker.parse()?, count));
             }
@@ -267,18 +216,11 @@ impl Envoy {
 /// `admin:`.
 fn admin_port(config: &str) -> Result<u16> {
     let port = match serde_json::from_str::<Value>(config) {
-        Ok(json) => json
-            .pointer("/admin/address/socket_address/port_value")
-            .and_then(Value::as_u64),
+        Ok(json) => json.pointer("/admin/address/socket_address/port_value").and_then(Value::as_u64),
         Err(_) => config
             .split_once("admin:")
             .and_then(|(_, admin)| admin.split_once("port_value:"))
-            .map(|(_, rest)| {
-                rest.trim_start()
-                    .chars()
-                    .take_while(char::is_ascii_digit)
-                    .collect::<String>()
-            })
+            .map(|(_, rest)| rest.trim_start().chars().take_while(char::is_ascii_digit).collect::<String>())
             .and_then(|digits| digits.parse().ok()),
     };
     u16::try_from(port.context("the configuration has no admin.address.socket_address.port_value")?)
@@ -293,8 +235,7 @@ mod tests {
     fn the_admin_port_is_found_in_yaml_and_json() {
         let yaml = "node: {id: x}\nadmin:\n  address:\n    socket_address: { address: 127.0.0.1, port_value: 9901 }\n";
         assert_eq!(admin_port(yaml).unwrap(), 9901);
-        let json =
-            r#"{"admin":{"address":{"socket_address":{"address":"127.0.0.1","port_value":9902}}}}"#;
+        let json = r#"{"admin":{"address":{"socket_address":{"address":"127.0.0.1","port_value":9902}}}}"#;
         assert_eq!(admin_port(json).unwrap(), 9902);
         assert!(admin_port("static_resources: {}").is_err());
     }

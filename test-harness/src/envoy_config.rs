@@ -146,10 +146,7 @@ impl Config {
             },
         });
         if !self.stats_tags.is_empty() {
-            let tags = self
-                .stats_tags
-                .iter()
-                .map(|(tag, regex)| json!({ "tag_name": tag, "regex": regex }));
+            let tags = self.stats_tags.iter().map(|(tag, regex)| json!({ "tag_name": tag, "regex": regex }));
             bootstrap["stats_config"] = json!({ "stats_tags": tags.collect::<Vec<_>>() });
         }
         bootstrap
@@ -207,11 +204,7 @@ impl Config {
             "name": "envoy.filters.http.router",
             "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
         });
-        self.filters
-            .iter()
-            .map(WasmFilter::build)
-            .chain([router])
-            .collect()
+        self.filters.iter().map(WasmFilter::build).chain([router]).collect()
     }
 
     fn build_cluster(&self, name: &str, port: u16) -> Value {
@@ -334,10 +327,8 @@ pub fn access_log_fields() -> Vec<(&'static str, String)> {
 }
 
 fn file_access_log(file: &Path) -> Value {
-    let format: Map<String, Value> = access_log_fields()
-        .into_iter()
-        .map(|(name, format)| (name.to_owned(), json!(format)))
-        .collect();
+    let format: Map<String, Value> =
+        access_log_fields().into_iter().map(|(name, format)| (name.to_owned(), json!(format))).collect();
     json!({
         "name": "envoy.access_loggers.file",
         "typed_config": {
@@ -353,11 +344,8 @@ fn file_access_log(file: &Path) -> Value {
 /// # Errors
 /// If the file cannot be read, or a line is not JSON.
 pub fn read_access_log(file: &Path) -> Result<Vec<Value>> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    text.lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
-        .collect()
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))).collect()
 }
 
 fn address(port: u16) -> Value {
@@ -366,9 +354,5 @@ fn address(port: u16) -> Value {
 
 /// Protobuf's JSON form of a duration.
 fn duration(duration: Duration) -> Value {
-    json!(format!(
-        "{}.{:03}s",
-        duration.as_secs(),
-        duration.subsec_millis()
-    ))
+    json!(format!("{}.{:03}s", duration.as_secs(), duration.subsec_millis()))
 }

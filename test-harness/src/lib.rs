@@ -26,6 +26,7 @@
 //! | [`process`] | children that cannot outlive the rig, free ports, waiting until ready |
 //! | [`stack`] | all of it together, and the policy of most tests |
 //! | [`scenario`] | what tests and proofs try on a stack |
+//! | [`money`] | the fault matrix |
 //! | [`mistakes`] | policies that must be refused |
 //! | [`raw`] | requests byte for byte |
 //! | [`accounts`] | the public test accounts |
@@ -66,6 +67,7 @@ pub mod facilitator;
 pub mod grpc;
 pub mod http;
 pub mod mistakes;
+pub mod money;
 pub mod permit2;
 pub mod process;
 pub mod raw;

@@ -53,11 +53,7 @@ impl Process {
         let program = command.get_program().to_os_string();
         let child = on_spawner_thread(move || command.spawn())
             .with_context(|| format!("cannot start {name} ({})", program.display()))?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log: log.to_owned(),
-        })
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
     }
 
     /// The process id.
@@ -75,8 +71,7 @@ impl Process {
     /// # Errors
     /// If the log cannot be read.
     pub fn log(&self) -> Result<String> {
-        let bytes = std::fs::read(&self.log)
-            .with_context(|| format!("cannot read {}", self.log.display()))?;
+        let bytes = std::fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -115,19 +110,10 @@ impl Process {
                 return Ok(value);
             }
             if let Some(status) = self.exit_status()? {
-                bail!(
-                    "{} ended ({}) before it was ready\n{}",
-                    self.name,
-                    describe(status),
-                    self.log_tail(40)
-                );
+                bail!("{} ended ({}) before it was ready\n{}", self.name, describe(status), self.log_tail(40));
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "{} was not ready after {limit:?}\n{}",
-                    self.name,
-                    self.log_tail(40)
-                );
+                bail!("{} was not ready after {limit:?}\n{}", self.name, self.log_tail(40));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -144,11 +130,7 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "{} still ran after {limit:?}\n{}",
-                    self.name,
-                    self.log_tail(40)
-                );
+                bail!("{} still ran after {limit:?}\n{}", self.name, self.log_tail(40));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -166,8 +148,7 @@ impl Process {
         // SAFETY: kill(2) takes no pointers; the child has not been waited for, so the id is still its own.
         match unsafe { libc::kill(pid, signal) } {
             0 => Ok(()),
-            _ => Err(io::Error::last_os_error())
-                .with_context(|| format!("cannot signal {}", self.name)),
+            _ => Err(io::Error::last_os_error()).with_context(|| format!("cannot signal {}", self.name)),
         }
     }
 
@@ -258,27 +239,19 @@ pub fn free_port() -> Result<u16> {
 
     let locks = std::env::temp_dir().join("farebox-rig-ports");
     std::fs::create_dir_all(&locks)?;
-    let mut taken = TAKEN
-        .lock()
-        .map_err(|_| anyhow!("the table of ports is gone"))?;
+    let mut taken = TAKEN.lock().map_err(|_| anyhow!("the table of ports is gone"))?;
     let start = u16::try_from(std::process::id() % u32::from(RANGE.end - RANGE.start))?;
     for step in 0..RANGE.end - RANGE.start {
         let port = RANGE.start + (start + step) % (RANGE.end - RANGE.start);
         if taken.contains(&port) {
             continue;
         }
-        let lock = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(locks.join(port.to_string()))?;
+        let lock = OpenOptions::new().create(true).append(true).open(locks.join(port.to_string()))?;
         if lock.try_lock().is_err() || TcpListener::bind(("127.0.0.1", port)).is_err() {
             continue;
         }
         taken.insert(port);
-        LOCKS
-            .lock()
-            .map_err(|_| anyhow!("the table of ports is gone"))?
-            .push(lock);
+        LOCKS.lock().map_err(|_| anyhow!("the table of ports is gone"))?.push(lock);
         return Ok(port);
     }
     bail!("no free port in {RANGE:?} on 127.0.0.1")

@@ -30,9 +30,7 @@ pub async fn exchange(port: u16, request: &[u8], limit: Duration) -> Result<RawR
         stream.read_to_end(&mut response).await?;
         parse(&response)
     };
-    tokio::time::timeout(limit, exchange)
-        .await
-        .with_context(|| format!("no end of the response within {limit:?}"))?
+    tokio::time::timeout(limit, exchange).await.with_context(|| format!("no end of the response within {limit:?}"))?
 }
 
 /// [`exchange`] of a request without a body: request line and headers as given, each line without its
@@ -63,10 +61,7 @@ fn parse(response: &[u8]) -> Result<RawResponse> {
         .position(|bytes| bytes == b"\r\n\r\n")
         .context("the connection was closed before the headers were complete")?;
     let head = String::from_utf8_lossy(&response[..end]).into_owned();
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     Ok(RawResponse {
         status: status.with_context(|| format!("not HTTP: {head}"))?,
         head,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::envoy_config::{Config, Configuration, FACILITATOR, WasmFilter, farebox_stats_tags};
+use crate::envoy_config::{Config, Configuration, FACILITATOR, RPC, WasmFilter, farebox_stats_tags};
 use crate::{Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Tools, Upstream, accounts};
 
 /// How a stack is to be.
@@ -81,15 +81,13 @@ impl Stack {
         let access_log = dir.path().join("access.log");
         let mut config = Config::new(upstream.port())?
             .cluster(FACILITATOR, facilitator.port())
+            .cluster(RPC, chain.port())
             .access_log(&access_log);
         config.stats_tags = farebox_stats_tags();
         (plan.adjust)(&mut config);
         let policy = (plan.policy)(&config.url());
-        let configuration = if plan.structured {
-            Configuration::Struct(policy)
-        } else {
-            Configuration::Text(policy.to_string())
-        };
+        let configuration =
+            if plan.structured { Configuration::Struct(policy) } else { Configuration::Text(policy.to_string()) };
         let mut filter = WasmFilter::new("farebox", plan.filter, configuration).stop_iteration(plan.stop_iteration);
         for (name, _) in &plan.env {
             filter = filter.host_env_key(name);
@@ -148,4 +146,26 @@ pub fn test_policy(origin: &str) -> Value {
             { "name": "denied", "path": "/plain/denied", "access": "denied" }
         ]
     })
+}
+
+/// [`test_policy`] for faults: short timeouts, a node to ask, a route that settles before for any id, and no limits
+/// on what goes wrong.
+pub fn fault_policy(origin: &str) -> Value {
+    let mut policy = test_policy(origin);
+    policy["facilitators"][0]["verify_timeout_seconds"] = serde_json::json!(2);
+    policy["facilitators"][0]["settle_timeout_seconds"] = serde_json::json!(2);
+    policy["facilitators"][0]["breaker"] = serde_json::json!({ "failures": 1000, "open_seconds": 1 });
+    policy["rpc"] =
+        serde_json::json!([{ "network": crate::chain::NETWORK, "url": "http://rpc.local", "cluster": RPC }]);
+    policy["limits"] = serde_json::json!({
+        "challenges_per_second": 0, "failed_payments_per_minute": 0, "uncharged_forwards_per_minute": 0
+    });
+    if let Some(routes) = policy["routes"].as_array_mut() {
+        let mut before = routes[0].clone();
+        before["name"] = "prepaid".into();
+        before["path"] = "/plain/prepaid/{id}".into();
+        before["settle"] = "before".into();
+        routes.push(before);
+    }
+    policy
 }

@@ -19,38 +19,18 @@ pub fn build(tools: &Tools, package: &str, features: &[&str]) -> Result<PathBuf>
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace_dir())
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            package,
-            "--profile",
-            "wasm",
-            "--target",
-            WASM_TARGET,
-        ])
-        .args([
-            "--message-format",
-            "json-render-diagnostics",
-            "--features",
-            &features.join(","),
-        ])
+        .args(["build", "--quiet", "--locked", "--package", package, "--profile", "wasm", "--target", WASM_TARGET])
+        .args(["--message-format", "json-render-diagnostics", "--features", &features.join(",")])
         // Flags that are meant for the host; the target has its own in .cargo/config.toml.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     let messages = run(&mut cargo, &format!("the build of {package}"))?;
-    let built = messages
-        .lines()
-        .find_map(wasm_artifact)
-        .with_context(|| format!("{package} made no .wasm file"))?;
+    let built = messages.lines().find_map(wasm_artifact).with_context(|| format!("{package} made no .wasm file"))?;
 
     let copies = tools.dir().join("wasm");
     fs::create_dir_all(&copies)?;
     let mut name = package.to_owned();
-    features
-        .iter()
-        .for_each(|feature| name = format!("{name}+{feature}"));
+    features.iter().for_each(|feature| name = format!("{name}+{feature}"));
     let copy = copies.join(format!("{name}.wasm"));
     let code = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     if fs::read(&copy).is_ok_and(|old| old == code) {
@@ -66,9 +46,5 @@ pub fn build(tools: &Tools, package: &str, features: &[&str]) -> Result<PathBuf>
 fn wasm_artifact(message: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
     let files = message["filenames"].as_array()?;
-    files
-        .iter()
-        .filter_map(Value::as_str)
-        .find(|file| file.ends_with(".wasm"))
-        .map(PathBuf::from)
+    files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
 }

@@ -68,7 +68,11 @@ async fn one_payment_at_once_over_two_workers_is_served_and_settled_once() {
     for path in ["/slow?ms=200", "/plain/before"] {
         let found = scenario::stampede(&stack, path, 200).await.unwrap();
         assert_eq!(found.answers.get("200 served"), Some(&1), "{found:?}");
-        assert_eq!((found.hits, found.settle_calls, found.transfers, found.authorizations_used), (1, 1, 1, 1), "{found:?}");
+        assert_eq!(
+            (found.hits, found.settle_calls, found.transfers, found.authorizations_used),
+            (1, 1, 1, 1),
+            "{found:?}"
+        );
         assert!(found.workers.len() == 2 && found.workers.iter().all(|connections| *connections > 0), "{found:?}");
         let refused: usize = ["409 payment_in_progress", "409 payment_used"]
             .iter()
@@ -110,9 +114,13 @@ async fn a_used_payment_opens_nothing_again() {
     let payment = scenario::sign(&stack, "/plain/after").await.unwrap();
     assert_eq!(scenario::send(&stack, "GET", "/plain/after", Some(&payment)).await.unwrap().status, 200);
     stack.upstream.clear();
-    for (method, path) in
-        [("GET", "/plain/after"), ("HEAD", "/plain/after"), ("POST", "/plain/after"), ("GET", "/plain/users/1"), ("GET", "/plain/dear")]
-    {
+    for (method, path) in [
+        ("GET", "/plain/after"),
+        ("HEAD", "/plain/after"),
+        ("POST", "/plain/after"),
+        ("GET", "/plain/users/1"),
+        ("GET", "/plain/dear"),
+    ] {
         let got = scenario::send(&stack, method, path, Some(&payment)).await.unwrap();
         assert_eq!(got.status, 409, "{method} {path}");
         assert!(!got.headers.contains_key("payment-required"));
@@ -125,16 +133,14 @@ async fn a_used_payment_opens_nothing_again() {
 async fn a_response_of_any_size_is_held_until_it_is_paid_for_and_then_flows() {
     for stop_iteration in [false, true] {
         let stack = Stack::start(tools(), Plan { stop_iteration, ..plan() }).await.unwrap();
-        for (path, bytes) in [("/large?bytes=5000000", 5_000_000), ("/large?bytes=0", 0), ("/stream?chunks=3&ms=300", 0)] {
+        for (path, bytes) in
+            [("/large?bytes=5000000", 5_000_000), ("/large?bytes=0", 0), ("/stream?chunks=3&ms=300", 0)]
+        {
             let payment = scenario::sign(&stack, path).await.unwrap();
             stack.facilitator.set_faults(Operation::Settle, &[Fault::delay(Duration::from_millis(700))]).await.unwrap();
             let started = Instant::now();
-            let mut response = rig::http::client()
-                .get(stack.url(path))
-                .header("payment-signature", &payment)
-                .send()
-                .await
-                .unwrap();
+            let mut response =
+                rig::http::client().get(stack.url(path)).header("payment-signature", &payment).send().await.unwrap();
             let held = started.elapsed();
             assert_eq!(response.status(), 200, "{path}");
             assert!(held >= Duration::from_millis(700), "{path}: released after {held:?}, before it was settled");
@@ -160,7 +166,8 @@ async fn a_refused_settlement_replaces_the_response_whatever_its_size() {
         let stack = Stack::start(tools(), Plan { stop_iteration, ..plan() }).await.unwrap();
         for path in ["/plain/after", "/large?bytes=5000000", "/stream?chunks=3&ms=100"] {
             let payment = scenario::sign(&stack, path).await.unwrap();
-            let refusal = r#"{"success":false,"errorReason":"insufficient_funds","transaction":"","network":"eip155:84532"}"#;
+            let refusal =
+                r#"{"success":false,"errorReason":"insufficient_funds","transaction":"","network":"eip155:84532"}"#;
             stack.facilitator.set_faults(Operation::Settle, &[Fault::answer(200, refusal)]).await.unwrap();
             let got = scenario::send(&stack, "GET", path, Some(&payment)).await.unwrap();
             assert_eq!((got.status, got.code().as_str()), (402, "settlement_failed"), "{path}");
@@ -195,7 +202,12 @@ async fn a_client_that_leaves_while_settling_is_charged_once_and_served_when_it_
 async fn an_outage_is_a_503_and_a_settlement_without_an_answer_is_never_a_402() {
     let stack = stack().await;
     let payment = scenario::sign(&stack, "/plain/after").await.unwrap();
-    for fault in [Fault::reset(), Fault::answer(500, "boom"), Fault::answer(200, "{}"), Fault::answer(200, r#"{"isValid":"true"}"#)] {
+    for fault in [
+        Fault::reset(),
+        Fault::answer(500, "boom"),
+        Fault::answer(200, "{}"),
+        Fault::answer(200, r#"{"isValid":"true"}"#),
+    ] {
         stack.facilitator.set_faults(Operation::Verify, &[fault]).await.unwrap();
         let got = scenario::send(&stack, "GET", "/plain/after", Some(&payment)).await.unwrap();
         assert_eq!((got.status, got.code().as_str()), (503, "facilitator_unavailable"));
@@ -246,7 +258,16 @@ async fn operators_see_decisions_callouts_and_claims() {
 /// The trap build traps in the callback that `x-farebox-trap` names.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_in_any_callback_serves_nothing_unpaid_and_the_next_request_is_healthy() {
-    let callbacks = ["request_headers", "request_body", "request_trailers", "response_headers", "http_call_response", "done", "log", "delete"];
+    let callbacks = [
+        "request_headers",
+        "request_body",
+        "request_trailers",
+        "response_headers",
+        "http_call_response",
+        "done",
+        "log",
+        "delete",
+    ];
     for callback in callbacks {
         let stack = Stack::start(tools(), Plan { workers: 1, ..plan_with(&["trap"]) }).await.unwrap();
         let payment = scenario::sign(&stack, "/plain/after").await.unwrap();
@@ -284,7 +305,11 @@ async fn a_policy_with_a_mistake_is_refused_and_nothing_is_served() {
     for case in &cases {
         match scenario::refused(tools(), &filter, &case.policy, &[("TOKEN", "s3cret")]).await.unwrap() {
             Refusal::Refused(log) if case.is_explained_by(&log) => {}
-            Refusal::Refused(log) => failed.push(format!("{}: {}", case.name, log.lines().filter(|line| line.contains("refused")).collect::<String>())),
+            Refusal::Refused(log) => failed.push(format!(
+                "{}: {}",
+                case.name,
+                log.lines().filter(|line| line.contains("refused")).collect::<String>()
+            )),
             Refusal::Served(why) => failed.push(format!("{}: served: {why}", case.name)),
         }
     }
@@ -295,11 +320,34 @@ async fn a_policy_with_a_mistake_is_refused_and_nothing_is_served() {
 async fn no_spelling_of_a_priced_path_is_served_unpaid_and_the_upstream_sees_the_judged_one() {
     let stack = stack().await;
     let spellings = [
-        "/plain/after", "/PLAIN/AFTER", "/plain/after/", "/plain//after", "//plain/after", "/plain/./after", "/plain/x/../after",
-        "/plain/%61fter", "/plain/%2e/after", "/plain/x/%2e%2e/after", "/plain%2fafter", "/plain%5cafter", "/plain\\after",
-        "/plain/after;x=1", "/plain/after%3bx", "/plain/after%00", "/plain/%2561fter", "/plain/after%20", "/plain/after#x",
-        "/plain/after?x", "/plain/af%ter", "/plain/after/.", "/plain/free/../after", "/plain/free%2f..%2fafter", "/plain/after%09",
-        "http://127.0.0.1/plain/after", "/plain/after%c0%af", "/plain/\u{e9}",
+        "/plain/after",
+        "/PLAIN/AFTER",
+        "/plain/after/",
+        "/plain//after",
+        "//plain/after",
+        "/plain/./after",
+        "/plain/x/../after",
+        "/plain/%61fter",
+        "/plain/%2e/after",
+        "/plain/x/%2e%2e/after",
+        "/plain%2fafter",
+        "/plain%5cafter",
+        "/plain\\after",
+        "/plain/after;x=1",
+        "/plain/after%3bx",
+        "/plain/after%00",
+        "/plain/%2561fter",
+        "/plain/after%20",
+        "/plain/after#x",
+        "/plain/after?x",
+        "/plain/af%ter",
+        "/plain/after/.",
+        "/plain/free/../after",
+        "/plain/free%2f..%2fafter",
+        "/plain/after%09",
+        "http://127.0.0.1/plain/after",
+        "/plain/after%c0%af",
+        "/plain/\u{e9}",
     ];
     for spelling in spellings {
         let host = format!("Host: 127.0.0.1:{}", stack.config.port);

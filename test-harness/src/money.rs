@@ -1,0 +1,290 @@
+//! The fault matrix: what goes wrong × when the money moves × who asks again, and for each cell who was charged, what
+//! was served and which status. What must come out is in `vectors/money.json`, written by hand; here it is only tried.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::accounts::{BUYER, PAYEE};
+use crate::scenario::{self, Got};
+use crate::stack::Stack;
+use crate::{Fault, Operation};
+
+/// One row: a fault, and the cells that must come of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// What goes wrong, by the names of [`Trouble::named`].
+    pub fault: String,
+    /// `after` or `before`.
+    pub settle: String,
+    /// The first try.
+    pub first: String,
+    /// The same payment again.
+    pub same: String,
+    /// A new payment of the same payer for the same request, made instead of the second try.
+    pub new: String,
+}
+
+/// The rows of `vectors/money.json`.
+///
+/// # Errors
+/// If the file is not there or not as its README says.
+pub fn rows() -> Result<Vec<Row>> {
+    let file = crate::tools::workspace_dir().join("test-harness/vectors/money.json");
+    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+}
+
+/// What came of one row.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The row.
+    pub row: Row,
+    /// What came of the first try, the second, and the new payment.
+    pub cells: [Cell; 3],
+}
+
+/// What came of one try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Status; 0 if no response came.
+    pub status: u16,
+    /// `served`, or the problem code, or `failed` for a failure that is not ours, or `nothing`.
+    pub got: String,
+    /// Atomic units that the payee had more afterwards, as a multiple of the price.
+    pub charged: u128,
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} +{}", self.status, self.got, self.charged)
+    }
+}
+
+impl Tried {
+    /// What is wrong with it: cells that differ from the table, and money rules broken whatever the table says.
+    pub fn complaints(&self) -> Vec<String> {
+        let name = format!("{} / {}", self.row.fault, self.row.settle);
+        let mut complaints = Vec::new();
+        let wanted = [("first", &self.row.first), ("same", &self.row.same), ("new", &self.row.new)];
+        for ((which, wanted), cell) in wanted.into_iter().zip(&self.cells) {
+            if cell.to_string() != *wanted {
+                complaints.push(format!("{name}, {which}: {cell}, not {wanted}"));
+            }
+        }
+        let [first, same, new] = &self.cells;
+        let served = |cell: &Cell| u128::from(cell.got == "served");
+        if first.charged + same.charged > 1 {
+            complaints.push(format!("{name}: one payment charged twice"));
+        }
+        if served(first) + served(same) > first.charged + same.charged {
+            complaints.push(format!("{name}: served unpaid"));
+        }
+        if first.charged == 1 && served(first) == 0 {
+            if served(same) == 0 {
+                complaints.push(format!("{name}: charged, and the same payment does not get it back"));
+            }
+            if new.charged > 0 {
+                complaints.push(format!("{name}: charged again while the first payment is undelivered"));
+            }
+            if first.status == 402 {
+                complaints.push(format!("{name}: an unknown settlement answered with 402"));
+            }
+        }
+        if served(first) + served(new) > first.charged + new.charged {
+            complaints.push(format!("{name}: served unpaid to a new payment"));
+        }
+        complaints
+    }
+}
+
+/// What is done to a stack around a first try.
+pub enum Trouble {
+    /// The facilitator misbehaves.
+    Facilitator(Operation, Vec<Fault>),
+    /// The payer cancels the authorization on the chain while the upstream works.
+    Cancelled,
+    /// The client gives up after so long, while what takes longer is named.
+    Gone {
+        /// Until it gives up.
+        after: Duration,
+        /// The call that takes longer; `None`: the upstream.
+        during: Option<Operation>,
+    },
+}
+
+impl Trouble {
+    /// The fault of this name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn named(name: &str) -> Result<Self> {
+        let late = Duration::from_millis(500);
+        let (operation, rest) = match name.split_once(": ") {
+            Some(("verify", rest)) => (Operation::Verify, rest),
+            Some(("settle", rest)) => (Operation::Settle, rest),
+            Some(("client gone", rest)) => {
+                let after = Duration::from_millis(400);
+                let during = match rest {
+                    "verify" => Some(Operation::Verify),
+                    "settle" => Some(Operation::Settle),
+                    _ => None,
+                };
+                return Ok(Self::Gone { after, during });
+            }
+            _ if name == "cancelled meanwhile" => return Ok(Self::Cancelled),
+            _ => bail!("no fault {name:?}"),
+        };
+        let fault = match rest {
+            "nothing wrong" => return Ok(Self::Facilitator(operation, Vec::new())),
+            "late" => Fault::delay(late),
+            "no answer" => Fault::dropped(),
+            "no answer, done" => Fault::dropped().after_the_work(),
+            "reset" => Fault::reset(),
+            "reset, done" => Fault::answer_lost(),
+            "500" => Fault::server_error(500),
+            "500, done" => Fault::server_error(500).after_the_work(),
+            "429" => Fault::too_many_requests(Duration::from_secs(1)),
+            "html" => Fault::html(200),
+            "{}" => Fault::empty_object(),
+            "{}, done" => Fault::empty_object().after_the_work(),
+            "truncated" => Fault::truncated(20),
+            "wrong network" => Fault::wrong_network(),
+            "wrong payer" => Fault::wrong_payer(),
+            "text booleans" => Fault::text_booleans(operation),
+            "no transaction" => Fault::without_transaction(),
+            "a megabyte" => Fault::megabyte(),
+            "refused" if operation == Operation::Verify => Fault::refused("insufficient_funds"),
+            "refused" => Fault::not_settled("insufficient_funds"),
+            "pending once" => Fault::pending(),
+            "pending for ever" => Fault::pending().times(2),
+            "a third party was first" => Fault::settled_by_a_third_party(),
+            _ => bail!("no fault {name:?}"),
+        };
+        Ok(Self::Facilitator(operation, vec![fault]))
+    }
+}
+
+/// Tries one row on a stack with [`crate::stack::fault_policy`]; `number` makes its requests its own.
+///
+/// # Errors
+/// If the rig itself fails.
+pub async fn try_row(stack: &Stack, row: &Row, number: usize) -> Result<Tried> {
+    let path = |run: &str| {
+        let slow = row.fault == "cancelled meanwhile" || row.fault == "client gone: upstream";
+        match (row.settle.as_str(), slow) {
+            ("before", _) => format!("/plain/prepaid/{run}{number}"),
+            (_, true) => format!("/slow?ms=800&run={run}{number}"),
+            _ => format!("/plain/users/{run}{number}"),
+        }
+    };
+    let again = path("a");
+    ready(stack, &again).await?;
+    let payment = scenario::sign(stack, &again).await?;
+    let first = cell(stack, first_try(stack, row, &again, &payment)).await?;
+    ready(stack, &again).await?;
+    let same = cell(stack, answer(stack, &again, &payment)).await?;
+
+    let anew = path("b");
+    let payment = scenario::sign(stack, &anew).await?;
+    let other_first = cell(stack, first_try(stack, row, &anew, &payment)).await?;
+    if other_first != first {
+        bail!("{}: the first try came out as {first}, then as {other_first}", row.fault);
+    }
+    ready(stack, &anew).await?;
+    let payment = scenario::sign(stack, &anew).await?;
+    let new = cell(stack, answer(stack, &anew, &payment)).await?;
+    Ok(Tried { row: row.clone(), cells: [first, same, new] })
+}
+
+/// Waits until the gate offers something for `path` again: a facilitator that said 429 is left alone for a while.
+async fn ready(stack: &Stack, path: &str) -> Result<()> {
+    crate::process::wait_for("an offer", Duration::from_secs(15), || async {
+        let got = scenario::send(stack, "GET", path, None).await.ok()?;
+        (got.status == 402).then_some(())
+    })
+    .await
+}
+
+/// What a try came to, with what the payee had more after it.
+async fn cell(stack: &Stack, attempt: impl Future<Output = Result<Option<Got>>>) -> Result<Cell> {
+    let before = stack.chain.balance(PAYEE.address).await?;
+    let got = attempt.await?;
+    let charged = (stack.chain.balance(PAYEE.address).await? - before) / 10_000;
+    let (status, got) = match got {
+        None => (0, "nothing".to_owned()),
+        Some(got) if got.status == 200 && !got.broken => (200, "served".to_owned()),
+        Some(got) if got.code().is_empty() => (got.status, "failed".to_owned()),
+        Some(got) => (got.status, got.code()),
+    };
+    Ok(Cell { status, got, charged })
+}
+
+async fn answer(stack: &Stack, path: &str, payment: &str) -> Result<Option<Got>> {
+    scenario::send(stack, "GET", path, Some(payment)).await.map(Some)
+}
+
+async fn first_try(stack: &Stack, row: &Row, path: &str, payment: &str) -> Result<Option<Got>> {
+    let got = match Trouble::named(&row.fault)? {
+        Trouble::Facilitator(operation, faults) => {
+            stack.facilitator.set_faults(operation, &faults).await?;
+            answer(stack, path, payment).await?
+        }
+        Trouble::Cancelled => {
+            let nonce = nonce_of(payment)?;
+            let signature = stack.buyer.sign_cancellation(&nonce).await?;
+            let meanwhile = async {
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                stack.chain.cancel_authorization(BUYER.address, &nonce, &signature).await
+            };
+            let (got, cancelled) = tokio::join!(answer(stack, path, payment), meanwhile);
+            cancelled?;
+            got?
+        }
+        Trouble::Gone { after, during } => {
+            if let Some(operation) = during {
+                stack.facilitator.set_faults(operation, &[Fault::delay(after * 2)]).await?;
+            }
+            let gone = crate::http::client().get(stack.url(path)).header("payment-signature", payment).timeout(after);
+            if gone.send().await.is_ok() {
+                bail!("the response came before the client gave up");
+            }
+            tokio::time::sleep(after * 3).await;
+            None
+        }
+    };
+    for operation in [Operation::Verify, Operation::Settle] {
+        stack.facilitator.set_faults(operation, &[]).await?;
+    }
+    Ok(got)
+}
+
+/// The nonce of a payment header.
+///
+/// # Errors
+/// If it is not an EIP-3009 payment.
+pub fn nonce_of(payment: &str) -> Result<String> {
+    use base64::Engine;
+    let json: serde_json::Value = serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payment)?)?;
+    let nonce = json["payload"]["authorization"]["nonce"].as_str();
+    nonce.map(str::to_owned).context("not an EIP-3009 payment")
+}
+
+/// Whether the gate's records and the chain agree: every settled claim has its transfer, and every transfer its claim.
+///
+/// # Errors
+/// If a part of the stack does not answer.
+pub async fn balance_of_books(stack: &Stack) -> Result<BTreeMap<&'static str, u64>> {
+    let stats = stack.envoy.stats().await?;
+    let claims = |state: &str| {
+        stats
+            .iter()
+            .filter(|(name, _)| name.ends_with(&format!("farebox_claims_total.state.{state}")))
+            .map(|(_, n)| n)
+            .sum()
+    };
+    let transfers = stack.chain.transfers_to(PAYEE.address).await?.len() as u64;
+    Ok(BTreeMap::from([("settled", claims("settled")), ("unknown", claims("unknown")), ("transfers", transfers)]))
+}
