@@ -71,6 +71,7 @@ pub mod money;
 pub mod permit2;
 pub mod process;
 pub mod raw;
+pub mod replay;
 pub mod scenario;
 pub mod stack;
 pub mod tools;

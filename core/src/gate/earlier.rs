@@ -9,6 +9,7 @@ use super::settle::unknown;
 use crate::crypto::sha256;
 use crate::host::{Event, Host, Level};
 use crate::ledger::{Claim, ClaimId, Claimed, Money, NewClaim, Pointer, Store};
+use crate::mutant;
 use crate::problem::{Code, Problem};
 use crate::rail::{self, Judgement, Payment};
 
@@ -63,6 +64,10 @@ impl<H: Host> Case<'_, H> {
                 self.host.event(&Event::Log { level: Level::Error, text });
                 let detail = "nobody could be asked what became of this payment; ask the seller";
                 Err(Problem::new(Code::OutcomeUnresolved, detail).into())
+            }
+            Judgement::Open | Judgement::Nobody if mutant::is("unknown_is_402") => {
+                let problem = Problem::new(Code::PaymentRequired, "pay again");
+                Err(self.challenge(problem, "pay again"))
             }
             Judgement::Open | Judgement::Nobody => Err(unknown().into()),
             Judgement::Settled { .. } | Judgement::Failed => {

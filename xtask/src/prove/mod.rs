@@ -1,6 +1,7 @@
 //! `cargo xtask prove <topic>`: claims, each re-measured by running the real thing, and each with a mutation of the
 //! filter under which it must come out false.
 
+mod money;
 mod paid_request;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 /// Options of `prove`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to prove: paid-request.
+    /// What to prove: paid-request or money.
     topic: String,
     /// Only these claims.
     #[arg(long, value_delimiter = ',')]
@@ -49,7 +50,12 @@ pub(crate) struct Subject {
 impl Subject {
     /// A stack with this filter and the policy of most tests.
     fn plan(&self) -> rig::Plan {
-        let plan = rig::Plan::new(&self.filter, rig::stack::test_policy);
+        self.plan_with(rig::stack::test_policy)
+    }
+
+    /// A stack with this filter and `policy`.
+    fn plan_with(&self, policy: fn(&str) -> Value) -> rig::Plan {
+        let plan = rig::Plan::new(&self.filter, policy);
         match self.mutant {
             Some(mutant) => plan.env(MUTANT, mutant),
             None => plan,
@@ -67,15 +73,16 @@ impl Subject {
 pub(crate) const MUTANT: &str = "FAREBOX_MUTANT";
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    if options.topic != "paid-request" {
-        bail!("no topic {:?}; there is: paid-request", options.topic);
-    }
+    let topics = [("paid-request", paid_request::CLAIMS), ("money", money::CLAIMS)];
+    let Some((topic, claims)) = topics.into_iter().find(|(topic, _)| *topic == options.topic) else {
+        bail!("no topic {:?}; there are: {}", options.topic, topics.map(|(topic, _)| topic).join(", "));
+    };
     let tools = crate::build::tools()?;
     let features: &[&str] = if options.self_check { &["mutants"] } else { &[] };
     eprintln!("· building the filter{}", if options.self_check { " with faults to switch on" } else { "" });
     let filter = rig::wasm::build(&tools, "farebox-filter", features)?;
     let mut findings = Vec::new();
-    for (id, mutants) in paid_request::CLAIMS {
+    for (id, mutants) in claims {
         if !options.claims.is_empty() && !options.claims.contains(id) {
             continue;
         }
@@ -83,7 +90,11 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             if options.self_check { mutants.iter().copied().map(Some).collect() } else { vec![None] };
         for mutant in faults {
             let subject = Subject { tools: tools.clone(), filter: filter.clone(), mutant };
-            let finding = paid_request::claim(*id, &subject).await.with_context(|| format!("claim {id}"));
+            let finding = match topic {
+                "money" => money::claim(*id, &subject).await,
+                _ => paid_request::claim(*id, &subject).await,
+            };
+            let finding = finding.with_context(|| format!("claim {id}"));
             findings.push(report(*id, mutant, finding)?);
         }
     }

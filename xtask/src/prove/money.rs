@@ -1,0 +1,128 @@
+//! Topic `money`: the money rules hold under every fault.
+
+use super::{Finding, MUTANT, Subject};
+use anyhow::{Context, Result, bail};
+use rig::stack::fault_policy;
+use rig::tools::workspace_dir;
+use rig::{Plan, Stack, money, replay};
+use serde_json::Value;
+use std::process::Command;
+
+/// The claims, and the faults under which each must not hold.
+pub(super) const CLAIMS: &[(u32, &[&str])] =
+    &[(1, &["unknown_is_402", "no_claim"]), (2, &["no_claim"]), (8, &["no_settle_check"])];
+
+pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
+    match id {
+        1 => matrix(subject).await,
+        2 => replays(subject).await,
+        8 => books(subject).await,
+        _ => bail!("no such claim"),
+    }
+}
+
+/// The fault matrix, each row once, on the real Envoy, chain and facilitator.
+async fn matrix(subject: &Subject) -> Result<Finding> {
+    let stack = Stack::start(&subject.tools, Plan { workers: 1, ..subject.plan_with(fault_policy) }).await?;
+    let rows = money::rows()?;
+    let mut complaints = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        match money::try_row(&stack, row, number).await {
+            Ok(tried) => {
+                let [first, same, new] = &tried.cells;
+                println!("    {:28} {:7} {first:28} {same:28} {new}", row.fault, row.settle);
+                complaints.extend(tried.complaints());
+            }
+            Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
+        }
+    }
+    let first = complaints.first().map(|first| format!("; first: {first}")).unwrap_or_default();
+    Ok(Finding {
+        id: 1,
+        tried: format!("{} faults × first try, same payment again, new payment, on Envoy and Anvil", rows.len()),
+        figure: format!("{} complaints{first}", complaints.len()),
+        bar:
+            "every cell as in test-harness/vectors/money.json; nobody charged twice, nothing served unpaid, no unknown \
+              settlement answered with 402, every charged-undelivered one recovered by the same payment"
+                .to_owned(),
+        holds: complaints.is_empty() && rows.len() >= 60,
+    })
+}
+
+/// A million adversarial replays in process, and 20 000 against Envoy.
+async fn replays(subject: &Subject) -> Result<Finding> {
+    let mut storm = Command::new("cargo");
+    storm
+        .current_dir(workspace_dir())
+        .args(["run", "--quiet", "--locked", "--release", "-p", "farebox-proxy-host", "--bin", "storm", "--"])
+        .arg(&subject.filter)
+        .args(["--sends", if subject.mutant.is_some() { "20000" } else { "1000000" }]);
+    if let Some(mutant) = subject.mutant {
+        storm.arg("--env").arg(format!("{MUTANT}={mutant}"));
+    }
+    eprintln!("· replaying in process (the first time, building the host takes minutes)");
+    let output = storm.stderr(std::process::Stdio::inherit()).output().context("cannot run cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{}", text.trim_end());
+    let line = text.lines().last().context("the storm printed nothing")?;
+    let storm: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+
+    let stack = Stack::start(&subject.tools, subject.plan_with(fault_policy)).await?;
+    let found = replay::storm(&stack, 20_000, 7).await?;
+    println!("    against Envoy: mix {:?}, answers {:?}", found.mix, found.answers);
+    let holds = storm["double_deliveries"] == 0
+        && storm["double_settlements"] == 0
+        && storm["unpaid_deliveries"] == 0
+        && storm["own_traps"] == 0
+        && storm["delivered"].as_u64().is_some_and(|delivered| delivered > 0)
+        && found.double_deliveries == 0
+        && found.double_settlements == 0
+        && found.unpaid_deliveries == 0
+        && found.delivered > 0
+        && found.workers.iter().filter(|connections| **connections > 0).count() == 2;
+    Ok(Finding {
+        id: 2,
+        tried: format!(
+            "{} adversarial sends in process over 2 VMs; {} against Envoy over 2 workers",
+            storm["sends"], found.sends
+        ),
+        figure: format!(
+            "in process: {} delivered, {} double deliveries, {} double settlements, {} unpaid, {} own traps; Envoy: {} delivered, {} double deliveries, {} double settlements, {} unpaid, connections by worker {:?}",
+            storm["delivered"],
+            storm["double_deliveries"],
+            storm["double_settlements"],
+            storm["unpaid_deliveries"],
+            storm["own_traps"],
+            found.delivered,
+            found.double_deliveries,
+            found.double_settlements,
+            found.unpaid_deliveries,
+            found.workers
+        ),
+        bar: "zero double deliveries, zero double settlements, nothing unpaid".to_owned(),
+        holds,
+    })
+}
+
+/// After a mixed load with faults, the chain agrees with the gate's records.
+async fn books(subject: &Subject) -> Result<Finding> {
+    let stack = Stack::start(&subject.tools, Plan { workers: 1, ..subject.plan_with(fault_policy) }).await?;
+    for (number, row) in money::rows()?.iter().enumerate() {
+        let lasting =
+            ["settle: no answer", "settle: reset", "settle: 500", "settle: 429", "settle: html", "settle: {}"];
+        if !lasting.contains(&row.fault.as_str()) {
+            // What a row comes to is claim 1's matter.
+            let _ = money::try_row(&stack, row, number).await;
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    let books = money::balance_of_books(&stack).await?;
+    Ok(Finding {
+        id: 8,
+        tried: "every row of the matrix that can be resolved, then the chain compared with the gate's records"
+            .to_owned(),
+        figure: format!("{books:?}"),
+        bar: "as many settled claims as transfers, more than 50".to_owned(),
+        holds: books["settled"] == books["transfers"] && books["transfers"] > 50,
+    })
+}
