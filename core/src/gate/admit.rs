@@ -64,7 +64,8 @@ impl Gate {
         }
         let source = &source();
         let case = Case { gate: self, host, visit, route, menu: self.menu(route), source };
-        match Payment::find(headers)? {
+        let url = visit.request.url();
+        match Payment::find(headers, &case.menu, case.resource(&url))? {
             None if !self.counters.challenge(source, host.now_millis()) => {
                 Err(Problem::new(Code::TooManyRequests, "too many challenges for this address").into())
             }
@@ -258,6 +259,11 @@ impl<H: Host> Case<'_, H> {
         }
     }
 
+    /// What the request is for.
+    fn resource<'u>(&'u self, url: &'u str) -> Resource<'u> {
+        Resource { url, description: &self.route.description, mime_type: &self.route.mime_type }
+    }
+
     /// A refusal that says what would be accepted. Without anything to offer, it is a 503: never free.
     pub(super) fn challenge(&self, problem: Problem, error: &str) -> Refusal {
         let menu = self.menu.payable(self.host.now_millis());
@@ -270,10 +276,7 @@ impl<H: Host> Case<'_, H> {
         let mut nonce = [0; 16];
         let nonce = self.host.random(&mut nonce).is_ok().then(|| crate::crypto::hex::encode(&nonce));
         let identifier = self.route.payment_identifier.map(|wanted| wanted == PaymentIdentifier::Required);
-        let lines = |url: &str| {
-            let resource = Resource { url, description: &self.route.description, mime_type: &self.route.mime_type };
-            menu.challenge(error, resource, nonce.as_deref(), identifier)
-        };
+        let lines = |url: &str| menu.challenge(error, self.resource(url), nonce.as_deref(), identifier);
         let fits = |lines: &Vec<(String, String)>| {
             lines.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CHALLENGE_LIMIT
         };
@@ -282,7 +285,7 @@ impl<H: Host> Case<'_, H> {
         let without_query = || format!("{}{}", request.origin(), request.path());
         let whole = Some(lines(&request.url())).filter(&fits);
         match whole.or_else(|| Some(lines(&without_query())).filter(&fits)) {
-            Some(headers) => Refusal { problem, headers },
+            Some(headers) => Refusal { problem, headers, body: menu.body(error, self.resource(&request.url())) },
             None => Problem::new(Code::PathTooLong, "the path leaves no room for a challenge in the headers").into(),
         }
     }
@@ -303,7 +306,7 @@ impl<H: Host> Case<'_, H> {
             NotPaid::Refused { reason, response } => {
                 let detail = format!("the facilitator refuses to settle: {reason}");
                 let mut refusal = self.challenge(Problem::new(Code::SettlementFailed, detail), &reason);
-                refusal.headers.push((rail::RESPONSE_HEADER.to_owned(), response));
+                refusal.headers.push(response);
                 refusal
             }
         }

@@ -9,7 +9,7 @@ use crate::host::{Event, Fact, Held, Host, Level};
 use crate::http::Edits;
 use crate::mutant;
 use crate::policy::Route;
-use crate::rail::{self, Offer, Paid};
+use crate::rail::{Offer, Paid};
 use std::rc::Rc;
 
 /// What is released to the client.
@@ -28,7 +28,7 @@ impl<H: Host> Outcome<H> {
 
     fn paid(decision: &'static str, paid: Paid, hold: Option<Hold<H>>) -> Self {
         let mut edits = Edits::default();
-        edits.set(rail::RESPONSE_HEADER, paid.response.clone());
+        edits.set(paid.header, paid.response.clone());
         owned::keep_private(&mut edits);
         Self { decision, edits, paid: Some(paid), hold }
     }

@@ -57,7 +57,7 @@ fn strip(headers: &Headers, edits: &mut Edits, unwanted: impl Fn(&[u8]) -> bool)
 /// Changes to a paid response: it belongs to whoever paid, so no shared cache may keep it.
 pub(super) fn keep_private(edits: &mut Edits) {
     edits.set("cache-control", "private, no-store");
-    edits.add("vary", "authorization, payment-signature");
+    edits.add("vary", "authorization, payment-signature, x-payment");
 }
 
 /// The request a claim is bound to: method, origin, path and query.

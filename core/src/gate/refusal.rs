@@ -3,7 +3,7 @@
 use crate::http::Reply;
 use crate::policy::BadRequest;
 use crate::problem::{Code, Problem};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// A problem, and what else the client gets with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,11 +11,13 @@ pub(super) struct Refusal {
     pub(super) problem: Problem,
     /// Challenge lines, settlement headers, `Allow`.
     pub(super) headers: Vec<(String, String)>,
+    /// Members of the body besides the problem's, for clients that look for the offers there.
+    pub(super) body: Map<String, Value>,
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem, headers: Vec::new() }
+        Self { problem, headers: Vec::new(), body: Map::new() }
     }
 }
 
@@ -30,7 +32,7 @@ impl Refusal {
     /// The refusal as a response that no cache may keep.
     pub(super) fn reply(self) -> Reply {
         let code = self.problem.code;
-        let body = json!({
+        let problem = json!({
             "type": format!("urn:farebox:problem:{}", code.wire()),
             "title": code.title(),
             "status": code.status(),
@@ -38,6 +40,10 @@ impl Refusal {
             "code": code.wire(),
             "advice": code.advice().wire(),
         });
+        let mut body = self.body;
+        if let Value::Object(members) = problem {
+            body.extend(members);
+        }
         let mut headers = vec![
             ("content-type".to_owned(), "application/problem+json".to_owned()),
             ("cache-control".to_owned(), "no-store".to_owned()),
@@ -46,6 +52,11 @@ impl Refusal {
             headers.push(("retry-after".to_owned(), seconds.to_string()));
         }
         headers.extend(self.headers);
-        Reply { status: code.status(), headers, body: body.to_string().into_bytes(), details: code.wire() }
+        Reply {
+            status: code.status(),
+            headers,
+            body: Value::Object(body).to_string().into_bytes(),
+            details: code.wire(),
+        }
     }
 }

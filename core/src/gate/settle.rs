@@ -22,7 +22,7 @@ pub(super) const GRACE: u64 = 5;
 /// Why nothing was paid, or nothing is known to have been.
 pub(super) enum NotPaid {
     /// The rail refused, with the settlement header that says so.
-    Refused { reason: String, response: String },
+    Refused { reason: String, response: (String, String) },
     /// Nothing was charged, or it is not known: what to tell the client.
     Problem(Problem),
 }

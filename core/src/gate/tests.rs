@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 mod facilitators;
 mod rails;
+mod v1;
 
 const NOW: u64 = 1_800_000_000;
 const TX: &str = "0xabababababababababababababababababababababababababababababababab";

@@ -284,6 +284,10 @@ pub struct Route {
     /// When the money moves. Default: `after` where the proxy can hold response headers.
     #[serde(default)]
     pub settle: Option<Settle>,
+    /// Whether clients that know only x402 version 1 may pay too: the challenge is then also in the response's body, and
+    /// `X-PAYMENT` is accepted. Only offers with scheme `exact` by EIP-3009, on networks that such clients know.
+    #[serde(default)]
+    pub v1: bool,
     /// Whether an upstream status from 300 to 399 is a delivery, to be paid for.
     #[serde(default)]
     pub redirects_are_success: bool,

@@ -7,6 +7,7 @@ use super::mistake::{Mistakes, quoted};
 use super::routes::Pattern;
 use super::{method, pattern};
 use crate::rail::x402::offer::{self, Context};
+use crate::rail::x402::v1;
 use crate::rail::{Offer, Terms};
 
 /// A match, with what it asks for.
@@ -115,6 +116,9 @@ pub(super) fn compile(
         redeliver_unsafe: config.redeliver_unsafe,
         response_timeout_seconds: config.response_timeout_seconds,
     };
+    if config.v1 {
+        old_clients(config, &route, at, mistakes);
+    }
     if let Access::Priced(offers) = &route.access {
         room(&route, offers, at, mistakes);
     }
@@ -166,7 +170,8 @@ fn offers(config: &config::Route, at: &str, around: &Surroundings<'_>, mistakes:
             continue;
         };
         let facilitators = covering(&terms.network, &at, around.facilitators, mistakes);
-        let terms = Terms::X402(terms);
+        let v1 = if config.v1 { v1::name_of(&terms) } else { None };
+        let terms = Terms::X402(offer::Terms { v1, ..terms });
         if let Some((first, _)) =
             compiled.iter().find(|(_, other)| other.settle == settle && same_but_amount(&other.terms, &terms))
         {
@@ -203,6 +208,32 @@ fn covering(network: &str, at: &str, facilitators: &[Facilitator], mistakes: &mu
         mistakes.add(format!("{at}.network"), format!("no facilitator covers {network}"), hint);
     }
     covering
+}
+
+/// What clients of version 1 can pay, and what they cannot say.
+fn old_clients(config: &config::Route, route: &Route, at: &str, mistakes: &mut Mistakes) {
+    let at = format!("{at}.v1");
+    let payable = |offer: &Offer| {
+        let Terms::X402(terms) = &offer.terms;
+        terms.v1.is_some()
+    };
+    match &route.access {
+        Access::Priced(offers) if !offers.is_empty() && !offers.iter().any(payable) => {
+            let hint = format!(
+                "leave it out, or add an offer with scheme `exact` by EIP-3009 on a network it knows: {}",
+                v1::names()
+            );
+            mistakes.add(&at, "no offer can be paid with version 1", hint);
+        }
+        Access::Free | Access::Denied if config.offers.is_empty() => {
+            mistakes.add(&at, "found on a route without offers", "leave it out");
+        }
+        _ => {}
+    }
+    if config.payment_identifier == Some(config::PaymentIdentifier::Required) {
+        let hint = "leave it out, or write `payment_identifier: optional`: payments of version 1 carry none";
+        mistakes.add(&at, "found beside `payment_identifier: required`", hint);
+    }
 }
 
 /// The challenge must fit into a header that every proxy lets through, whatever the resource.

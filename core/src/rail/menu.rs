@@ -1,8 +1,8 @@
 //! The offers of a route that can be made at this moment.
 
-use super::x402::{check::names, supported::Supported, wire};
+use super::x402::{check::names, offer as x402, supported::Supported, v1, wire};
 use super::{Breakers, Offer, Payment, Resource, Terms};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -12,9 +12,30 @@ pub type Knowledge = Vec<Option<Supported>>;
 /// The offers of a route that can be made now, ready to be written and compared.
 #[derive(Clone, Debug, Default)]
 pub struct Menu {
-    entries: Vec<(Offer, Value)>,
+    entries: Vec<Entry>,
     accepts: String,
     breakers: Rc<Breakers>,
+    /// What version 1 payments can be for, whether or not that can be offered now.
+    in_v1: Rc<[x402::Terms]>,
+}
+
+/// One way of making an offer.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Which of the route's offers. Only the first way of making it is listed; others are for payments that answer
+    /// what was listed earlier, or by another worker.
+    nth: usize,
+    offer: Offer,
+    requirement: Value,
+    /// The offer as version 1 payments answer it, with the facilitators that take those.
+    v1: Option<Offer>,
+}
+
+impl Entry {
+    fn terms(&self) -> &x402::Terms {
+        let Terms::X402(terms) = &self.offer.terms;
+        terms
+    }
 }
 
 impl Menu {
@@ -22,37 +43,47 @@ impl Menu {
     /// for it, and one that no facilitator supports is left out.
     #[must_use]
     pub fn of(offers: &[Offer], known: &Knowledge, breakers: &Rc<Breakers>) -> Self {
-        let entries = offers.iter().filter_map(|offer| available(offer, known)).filter_map(|offer| {
-            let Terms::X402(terms) = &offer.terms;
-            let requirement = serde_json::from_str(&terms.json).ok()?;
-            Some((offer, requirement))
+        let made = offers.iter().enumerate().flat_map(|(nth, offer)| {
+            available(offer, known).into_iter().filter_map(move |offer| {
+                let Terms::X402(terms) = &offer.terms;
+                let requirement = serde_json::from_str(&terms.json).ok()?;
+                let v1 = in_v1(&offer, known);
+                Some(Entry { nth, offer, requirement, v1 })
+            })
         });
-        Self::with(entries.collect(), breakers)
+        let in_v1 = offers.iter().filter_map(|offer| {
+            let Terms::X402(terms) = &offer.terms;
+            terms.v1.is_some().then(|| terms.clone())
+        });
+        Self::with(made.collect(), breakers, in_v1.collect())
     }
 
-    fn with(entries: Vec<(Offer, Value)>, breakers: &Rc<Breakers>) -> Self {
-        let lines: Vec<&str> = entries
-            .iter()
-            .map(|(offer, _)| {
-                let Terms::X402(terms) = &offer.terms;
-                terms.json.as_str()
-            })
-            .collect();
-        let accepts = format!("[{}]", lines.join(","));
-        Self { entries, accepts, breakers: Rc::clone(breakers) }
+    fn with(entries: Vec<Entry>, breakers: &Rc<Breakers>, in_v1: Rc<[x402::Terms]>) -> Self {
+        let mut menu = Self { entries, accepts: String::new(), breakers: Rc::clone(breakers), in_v1 };
+        let lines: Vec<&str> = menu.listed().map(|entry| entry.terms().json.as_str()).collect();
+        menu.accepts = format!("[{}]", lines.join(","));
+        menu
+    }
+
+    /// The first way of making each offer.
+    fn listed(&self) -> impl Iterator<Item = &Entry> {
+        let mut before = None;
+        self.entries.iter().filter(move |entry| before.replace(entry.nth) != Some(entry.nth))
     }
 
     /// What of it can be paid now: an offer whose every facilitator is left alone at the moment is not made. A payment
     /// that answers one is still recognised by the whole menu.
     #[must_use]
     pub fn payable(&self, now_millis: u64) -> Cow<'_, Self> {
-        let payable = |(offer, _): &&(Offer, Value)| {
-            offer.facilitators.iter().any(|index| !self.breakers.is_open(*index, now_millis))
-        };
-        if self.entries.iter().all(|entry| payable(&entry)) {
+        let payable = |offer: &Offer| offer.facilitators.iter().any(|index| !self.breakers.is_open(*index, now_millis));
+        if self.entries.iter().all(|entry| payable(&entry.offer) && entry.v1.as_ref().is_none_or(payable)) {
             return Cow::Borrowed(self);
         }
-        Cow::Owned(Self::with(self.entries.iter().filter(payable).cloned().collect(), &self.breakers))
+        let entries = self.entries.iter().filter(|entry| payable(&entry.offer)).map(|entry| {
+            let v1 = entry.v1.clone().filter(payable);
+            Entry { v1, ..entry.clone() }
+        });
+        Cow::Owned(Self::with(entries.collect(), &self.breakers, Rc::clone(&self.in_v1)))
     }
 
     /// Seconds until there may be more to pay with, if that is known.
@@ -65,6 +96,11 @@ impl Menu {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// What version 1 payments can be for; empty where they are not taken.
+    pub(super) fn in_v1(&self) -> &[x402::Terms] {
+        &self.in_v1
     }
 
     /// The header lines of a challenge, for every rail there is an offer on. `nonce` is for the client to echo;
@@ -80,29 +116,67 @@ impl Menu {
         vec![(wire::REQUIRED_HEADER.to_owned(), wire::required(error, resource, &self.accepts, nonce, identifier))]
     }
 
+    /// The members of a challenge's body, for clients that look there; empty where the route has none.
+    #[must_use]
+    pub fn body(&self, error: &str, resource: Resource<'_>) -> Map<String, Value> {
+        v1::required(error, resource, self.listed().filter(|entry| entry.v1.is_some()).map(Entry::terms))
+    }
+
     /// The first offer that `payment` answers, compared with our own terms member by member.
     #[must_use]
     pub fn answered_by(&self, payment: &Payment) -> Option<&Offer> {
         let Payment::X402(payment) = payment;
-        self.entries.iter().find(|(_, requirement)| names(&payment.accepted, requirement)).map(|(offer, _)| offer)
+        if payment.is_v1() {
+            let first = |to_the_letter| {
+                self.entries
+                    .iter()
+                    .find(|entry| entry.v1.is_some() && v1::answers(payment, entry.terms(), to_the_letter))
+                    .and_then(|entry| entry.v1.as_ref())
+            };
+            return first(true).or_else(|| first(false));
+        }
+        self.entries.iter().find(|entry| names(&payment.accepted, &entry.requirement)).map(|entry| &entry.offer)
     }
 }
 
-/// The offer with what it needs from a facilitator, narrowed to the facilitators that can take it now.
-fn available(offer: &Offer, known: &Knowledge) -> Option<Offer> {
+/// The offer with what it needs from a facilitator, narrowed to the facilitators that can take it now: once for all
+/// of them, or once for each where it says by whom it is settled.
+fn available(offer: &Offer, known: &Knowledge) -> Vec<Offer> {
     let Terms::X402(terms) = &offer.terms;
-    let supported = |index: &u16| known.get(usize::from(*index)).and_then(Option::as_ref);
     if terms.from_supported.is_empty() {
-        let facilitators: Vec<u16> = offer
-            .facilitators
-            .iter()
-            .copied()
-            .filter(|index| supported(index).is_none_or(|supported| supported.extra_for(terms).is_some()))
-            .collect();
-        return (!facilitators.is_empty()).then(|| Offer { facilitators, ..offer.clone() });
+        let takes = |index: &u16| supported(known, *index).is_none_or(|supported| supported.extra_for(terms).is_some());
+        return narrowed(offer, takes).into_iter().collect();
     }
-    offer.facilitators.iter().find_map(|index| {
-        let terms = terms.complete(supported(index)?.extra_for(terms)?)?;
-        Some(Offer { facilitators: vec![*index], terms: Terms::X402(terms), ..offer.clone() })
-    })
+    let mut made: Vec<Offer> = Vec::new();
+    for index in &offer.facilitators {
+        let extra = supported(known, *index).and_then(|supported| supported.extra_for(terms));
+        let Some(terms) = extra.and_then(|extra| terms.complete(extra)) else { continue };
+        let made_so = |made: &&mut Offer| {
+            let Terms::X402(other) = &made.terms;
+            other.json == terms.json
+        };
+        match made.iter_mut().find(made_so) {
+            Some(same) => same.facilitators.push(*index),
+            None => made.push(Offer { facilitators: vec![*index], terms: Terms::X402(terms), ..offer.clone() }),
+        }
+    }
+    made
+}
+
+/// The offer as version 1 payments answer it: only with facilitators that say that they take them.
+fn in_v1(offer: &Offer, known: &Knowledge) -> Option<Offer> {
+    let Terms::X402(terms) = &offer.terms;
+    let name = terms.v1?;
+    let takes =
+        |index: &u16| supported(known, *index).is_some_and(|supported| supported.extra(1, "exact", name).is_some());
+    narrowed(offer, takes)
+}
+
+fn narrowed(offer: &Offer, takes: impl Fn(&u16) -> bool) -> Option<Offer> {
+    let facilitators: Vec<u16> = offer.facilitators.iter().copied().filter(takes).collect();
+    (!facilitators.is_empty()).then(|| Offer { facilitators, ..offer.clone() })
+}
+
+fn supported(known: &Knowledge, index: u16) -> Option<&Supported> {
+    known.get(usize::from(index)).and_then(Option::as_ref)
 }

@@ -16,7 +16,7 @@ pub use facilitate::{Learnt, learn, settle, verify};
 pub use judge::{Judgement, asked_of, judge, question};
 pub use menu::{Knowledge, Menu};
 pub use metering::is_metering;
-pub use paid::{Paid, RESPONSE_HEADER, refused_response};
+pub use paid::{Paid, refused_response};
 pub use payment::{Payment, is_credential};
 pub use x402::check::Checked;
 pub use x402::facilitator::{Doubt, Settlement, Verdict};

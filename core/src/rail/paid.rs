@@ -1,11 +1,8 @@
 //! What is known of a payment that settled, and what the buyer is told of it.
 
 use super::x402::facilitator::Settled;
-use super::x402::wire;
+use super::x402::{v1, wire};
 use super::{Offer, Payment, Terms};
-
-/// Name of the response header that tells of a settlement.
-pub const RESPONSE_HEADER: &str = wire::RESPONSE_HEADER;
 
 /// A payment that settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +13,8 @@ pub struct Paid {
     pub amount: Option<String>,
     /// Transaction; empty for rails that settle off chain.
     pub transaction: String,
+    /// Name of the settlement header.
+    pub header: &'static str,
     /// Value of the settlement header.
     pub response: String,
 }
@@ -30,7 +29,8 @@ impl Paid {
             payer: payer.map(|payer| format!("{}:{payer}", terms.network)),
             amount: Some(settled.amount.clone().unwrap_or_else(|| terms.amount.to_string())),
             transaction: settled.transaction.clone(),
-            response: wire::response(settled, &terms.network),
+            header: header(payment),
+            response: wire::response(settled, network(payment, &terms.network)),
         }
     }
 
@@ -38,7 +38,7 @@ impl Paid {
     #[must_use]
     pub fn recorded(payment: &Payment, transaction: &str) -> Self {
         let Payment::X402(x402) = payment;
-        let network = x402.network();
+        let on = x402.network();
         let settled = Settled {
             payer: payment.payer(),
             transaction: transaction.to_owned(),
@@ -46,17 +46,31 @@ impl Paid {
             more: serde_json::Map::new(),
         };
         Self {
-            payer: payment.payer().map(|payer| format!("{network}:{payer}")),
+            payer: payment.payer().map(|payer| format!("{on}:{payer}")),
             amount: None,
             transaction: transaction.to_owned(),
-            response: wire::response(&settled, network),
+            header: header(payment),
+            response: wire::response(&settled, network(payment, on)),
         }
     }
 }
 
-/// Value of the settlement header for a settlement that was refused.
+/// The settlement header for a settlement that was refused, name and value.
 #[must_use]
-pub fn refused_response(reason: &str, offer: &Offer, payment: &Payment) -> String {
+pub fn refused_response(reason: &str, offer: &Offer, payment: &Payment) -> (String, String) {
     let Terms::X402(terms) = &offer.terms;
-    wire::response_refused(reason, payment.payer().as_deref(), &terms.network)
+    let network = network(payment, &terms.network);
+    (header(payment).to_owned(), wire::response_refused(reason, payment.payer().as_deref(), network))
+}
+
+/// Name of the header in which a client that paid like this looks for its settlement.
+fn header(payment: &Payment) -> &'static str {
+    let Payment::X402(payment) = payment;
+    if payment.is_v1() { v1::RESPONSE_HEADER } else { wire::RESPONSE_HEADER }
+}
+
+/// The network as a client that paid like this names it.
+fn network<'a>(payment: &'a Payment, network: &'a str) -> &'a str {
+    let Payment::X402(payment) = payment;
+    payment.names_network(network)
 }

@@ -1,7 +1,7 @@
 //! A payment as a request shows it, on whichever rail.
 
 use super::x402::{self, check::Checked};
-use super::{Offer, Terms};
+use super::{Menu, Offer, Resource, Terms};
 use crate::crypto::sha256;
 use crate::http::Headers;
 use crate::ledger::ClaimId;
@@ -10,12 +10,12 @@ use crate::problem::{Code, Problem};
 /// A payment, read but not checked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Payment {
-    /// x402 v2.
+    /// x402.
     X402(x402::payment::Payment),
 }
 
 /// Request headers that carry a payment on some rail; at most one of them may come, once.
-const CREDENTIALS: [&str; 2] = [x402::payment::HEADER, "x-payment"];
+const CREDENTIALS: [&str; 2] = [x402::payment::HEADER, x402::v1::HEADER];
 
 /// Whether a request header of this name carries a payment. The upstream never sees one.
 #[must_use]
@@ -24,22 +24,25 @@ pub fn is_credential(name: &[u8]) -> bool {
 }
 
 impl Payment {
-    /// The request's payment, if it shows one.
+    /// The request's payment for `resource`, if it shows one that `menu` takes.
     ///
     /// # Errors
     /// [`Code::CredentialAmbiguous`] for more than one, [`Code::PaymentMalformed`] for one that cannot be read.
-    pub fn find(headers: &Headers) -> Result<Option<Self>, Problem> {
+    pub fn find(headers: &Headers, menu: &Menu, resource: Resource<'_>) -> Result<Option<Self>, Problem> {
         let mut shown = headers.iter().filter(|(name, _)| is_credential(name));
         let Some((name, value)) = shown.next() else { return Ok(None) };
         if shown.next().is_some() {
             return Err(Problem::new(Code::CredentialAmbiguous, "a request may show one payment, once"));
         }
-        if !name.eq_ignore_ascii_case(x402::payment::HEADER.as_bytes()) {
-            // A version 1 payment where only version 2 is offered: as if it were not there, so that the client learns
-            // what would be accepted.
-            return Ok(None);
+        if name.eq_ignore_ascii_case(x402::payment::HEADER.as_bytes()) {
+            return x402::payment::Payment::read(value).map(|payment| Some(Self::X402(payment)));
         }
-        x402::payment::Payment::read(value).map(|payment| Some(Self::X402(payment)))
+        // A version 1 payment where only version 2 is offered: as if it were not there, so that the client learns what
+        // would be accepted.
+        match menu.in_v1() {
+            [] => Ok(None),
+            candidates => x402::payment::Payment::read_v1(value, candidates, resource).map(|it| Some(Self::X402(it))),
+        }
     }
 
     /// The payment's identity: what its rail burns, never its wire text.
@@ -69,7 +72,7 @@ impl Payment {
     pub fn secret(&self) -> [u8; 16] {
         let Self::X402(payment) = self;
         let named = payment.identifier().map(|id| ("id", id));
-        let shown = named.or_else(|| Some(("nonce", payment.nonce.as_deref().filter(|nonce| nonce.len() >= 16)?)));
+        let shown = named.or_else(|| Some(("nonce", payment.nonce.as_deref()?)));
         let Some((kind, shown)) = shown else { return [0; 16] };
         let mut secret = [0; 16];
         for (to, from) in secret.iter_mut().zip(sha256(&[b"secret\0", kind.as_bytes(), b"\0", shown.as_bytes()])) {

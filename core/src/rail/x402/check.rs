@@ -2,7 +2,7 @@
 //! window, and, where a key signed it, who paid.
 
 use super::eip3009::{Domain, uint_word, word_uint};
-use super::offer::{Method, Terms, TokenDomain};
+use super::offer::{Method, Terms};
 use super::payment::Payment;
 use super::permit2::{EXACT_PROXY, Permit, UPTO_PROXY};
 use crate::crypto::hex;
@@ -78,7 +78,7 @@ pub fn check(payment: &Payment, terms: &Terms, only_keys: bool, now: u64) -> Res
                 payer_proven: false,
             });
         }
-        Method::Eip3009(domain) => authorization(payment, terms, domain, now)?,
+        Method::Eip3009(_) => authorization(payment, terms, now)?,
         Method::Permit2 => permit(payment, terms, &EXACT_PROXY, None, now)?,
         Method::Upto { .. } => {
             let facilitator = terms.extra.get(FACILITATOR).and_then(Value::as_str).and_then(hex::decode_fixed);
@@ -98,7 +98,7 @@ pub fn check(payment: &Payment, terms: &Terms, only_keys: bool, now: u64) -> Res
 }
 
 /// Checks an EIP-3009 authorization: the end of its time window, and whether the payer's own key signed it.
-fn authorization(payment: &Payment, terms: &Terms, domain: &TokenDomain, now: u64) -> Result<(u64, bool), Problem> {
+fn authorization(payment: &Payment, terms: &Terms, now: u64) -> Result<(u64, bool), Problem> {
     let Some(exact) = &payment.exact else {
         return Err(Problem::new(Code::PaymentInvalid, "the payload is not a well-formed EIP-3009 authorization"));
     };
@@ -118,7 +118,7 @@ fn authorization(payment: &Payment, terms: &Terms, domain: &TokenDomain, now: u6
         terms.max_timeout_seconds,
         now,
     )?;
-    let payer_proven = token(terms, domain).is_some_and(|domain| authorization.is_signed_by_payer(&domain));
+    let payer_proven = token(terms).is_some_and(|domain| authorization.is_signed_by_payer(&domain));
     Ok((valid_before, payer_proven))
 }
 
@@ -173,7 +173,9 @@ fn window(after: &[u8; 32], (name, end): (&str, &[u8; 32]), max_timeout: u64, no
     Ok(before)
 }
 
-fn token<'a>(terms: &Terms, domain: &'a TokenDomain) -> Option<Domain<'a>> {
+/// The EIP-712 domain of the token that an EIP-3009 authorization for these terms is signed for.
+pub(super) fn token(terms: &Terms) -> Option<Domain<'_>> {
+    let Method::Eip3009(domain) = &terms.method else { return None };
     Some(Domain {
         name: &domain.name,
         version: &domain.version,

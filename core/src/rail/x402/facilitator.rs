@@ -86,8 +86,14 @@ pub fn call(
     terms: &Terms,
     timeout_seconds: u64,
 ) -> Callout {
-    let body =
-        format!(r#"{{"x402Version":2,"paymentPayload":{},"paymentRequirements":{}}}"#, payment.text.trim(), terms.json);
+    let payload = payment.text.trim();
+    let body = match &payment.v1 {
+        None => format!(r#"{{"x402Version":2,"paymentPayload":{payload},"paymentRequirements":{}}}"#, terms.json),
+        Some(about) => {
+            let requirement = about.requirement(terms);
+            format!(r#"{{"x402Version":1,"paymentPayload":{payload},"paymentRequirements":{requirement}}}"#)
+        }
+    };
     let mut call = request(to, "POST", endpoint, timeout_seconds);
     call.headers.push(("content-type".to_owned(), "application/json".to_owned()));
     call.body = body.into_bytes();
@@ -286,7 +292,10 @@ fn settled(mut json: Map<String, Value>, payment: &Payment, terms: &Terms) -> Re
     if text(&json, "errorReason")?.is_some_and(|reason| !reason.is_empty()) {
         return Err("the answer says settled, and why it is not");
     }
-    if text(&json, "network")?.as_deref() != Some(terms.network.as_str()) {
+    let network = text(&json, "network")?;
+    if ![terms.network.as_str(), payment.names_network(&terms.network)]
+        .contains(&network.as_deref().unwrap_or_default())
+    {
         return Err("the answer names another network");
     }
     let payer = text(&json, "payer")?;

@@ -8,6 +8,7 @@
 //! | what a facilitator's answer means | [`facilitator`], [`supported`] |
 //! | what became of a payment nobody can tell the outcome of | [`chain`] |
 //! | what challenge and settlement look like on the wire | [`wire`] |
+//! | what version 1 clients see and send | [`v1`] |
 //! | what an offer may say | [`offer`], [`price`], [`assets`] |
 
 pub mod address;
@@ -22,4 +23,5 @@ pub mod payment;
 pub mod permit2;
 pub mod price;
 pub mod supported;
+pub mod v1;
 pub mod wire;

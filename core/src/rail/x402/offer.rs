@@ -30,6 +30,8 @@ pub struct Terms {
     pub extra: Map<String, Value>,
     /// What a payment is made by, and so what the core can check.
     pub method: Method,
+    /// Name of the network in x402 version 1, where the route takes payments of that version for this offer.
+    pub v1: Option<&'static str>,
     /// EIP-155 chain id of an EVM network.
     pub chain_id: Option<u64>,
     /// Members of the facilitator's `/supported` kind's `extra` that the requirement must carry. Empty: the offer can
@@ -179,6 +181,7 @@ pub(crate) fn compile(
         max_timeout_seconds: offer.max_timeout_seconds,
         extra,
         method: means.method,
+        v1: None,
         chain_id: network.chain_id,
         from_supported: means.from_supported,
         json: String::new(),

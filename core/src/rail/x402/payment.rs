@@ -4,9 +4,12 @@
 
 use super::address;
 use super::chain::Question;
+use super::check;
 use super::eip3009::{Authorization, word_uint};
 use super::offer::{Method, Terms};
 use super::permit2::Permit;
+use super::v1::{self, About};
+use super::wire::Resource;
 use crate::crypto::{hex, sha256};
 use crate::json;
 use crate::ledger::ClaimId;
@@ -27,7 +30,7 @@ const MAX_DEPTH: usize = 16;
 pub struct Payment {
     /// The decoded JSON as the client wrote it; this is what the facilitator gets.
     pub(in crate::rail) text: String,
-    /// The client's copy of the offer it answers.
+    /// The client's copy of the offer it answers; null in version 1.
     pub(in crate::rail) accepted: Value,
     /// What the scheme defines.
     pub(super) payload: Value,
@@ -37,6 +40,8 @@ pub struct Payment {
     identifier: Option<String>,
     /// The authorization, chain and asset, where this is an EIP-3009 payment.
     pub(super) exact: Option<Exact>,
+    /// What it is for, where this is a version 1 payment.
+    pub(super) v1: Option<About>,
     /// The permit and its chain, where this is a Permit2 payment.
     pub(super) permit: Option<(Permit, u64)>,
 }
@@ -46,7 +51,7 @@ pub struct Payment {
 pub(super) struct Exact {
     pub(super) authorization: Authorization,
     chain_id: u64,
-    asset: [u8; 20],
+    pub(super) asset: [u8; 20],
 }
 
 impl Payment {
@@ -55,27 +60,61 @@ impl Payment {
     /// # Errors
     /// [`Code::PaymentMalformed`] for anything that gate and facilitator could read differently.
     pub fn read(value: &[u8]) -> Result<Self, Problem> {
-        if value.len() > MAX_HEADER {
-            return Err(malformed("the header is longer than 16 KiB"));
-        }
-        let bytes = STANDARD.decode(value).map_err(|_| malformed("not standard base64 with padding"))?;
-        let json = json::parse(&bytes, MAX_HEADER, MAX_DEPTH).map_err(|error| malformed(&error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| malformed("not UTF-8"))?;
-        if json.get("x402Version").and_then(Value::as_u64) != Some(2) {
-            return Err(malformed("x402Version must be 2"));
-        }
-        let member = |name: &str| match json.get(name) {
-            Some(value @ Value::Object(_)) => Ok(value.clone()),
-            _ => Err(malformed(&format!("{name} must be an object"))),
-        };
-        let accepted = member("accepted")?;
-        let payload = member("payload")?;
+        let (text, json) = decoded(value, 2)?;
+        let accepted = object(&json, "accepted")?;
+        let payload = object(&json, "payload")?;
         let exact = exact(&accepted, &payload);
         let permit = permit(&accepted, &payload);
-        let nonce = json.pointer("/extensions/farebox/info/nonce").and_then(Value::as_str).map(str::to_owned);
+        // Ours are 16 bytes in hexadecimal; anything else was not echoed but made up, and counts as absent.
+        let nonce = json
+            .pointer("/extensions/farebox/info/nonce")
+            .and_then(Value::as_str)
+            .filter(|nonce| hex::decode_fixed::<16>(nonce).is_some())
+            .map(str::to_owned);
         let identifier =
             json.pointer("/extensions/payment-identifier/info/id").and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { text, accepted, payload, nonce, identifier, exact, permit })
+        Ok(Self { text, accepted, payload, nonce, identifier, exact, permit, v1: None })
+    }
+
+    /// Reads the value of version 1's header. Such a payment does not say in which token it is: the first of
+    /// `candidates` that it can be for does.
+    ///
+    /// # Errors
+    /// [`Code::PaymentMalformed`] for anything that gate and facilitator could read differently.
+    pub fn read_v1(value: &[u8], candidates: &[Terms], resource: Resource<'_>) -> Result<Self, Problem> {
+        let (text, json) = decoded(value, 1)?;
+        let payload = object(&json, "payload")?;
+        let (Some(scheme), Some(network)) =
+            (json.get("scheme").and_then(Value::as_str), json.get("network").and_then(Value::as_str))
+        else {
+            return Err(malformed("scheme and network must be text"));
+        };
+        let authorization =
+            if is_only("authorization", &payload) && scheme == "exact" { Authorization::read(&payload) } else { None };
+        let exact = authorization.and_then(|authorization| {
+            let signed_for =
+                |terms: &Terms| check::token(terms).is_some_and(|token| authorization.is_signed_by_payer(&token));
+            let terms = v1::token(candidates, network, signed_for)?;
+            let asset = hex::decode_fixed(&terms.asset)?;
+            let chain_id = terms.chain_id?;
+            Some(Exact { authorization, chain_id, asset })
+        });
+        let v1 = Some(About::new(network, resource));
+        let accepted = match &exact {
+            Some(exact) => serde_json::json!({ "network": format!("eip155:{}", exact.chain_id) }),
+            None => Value::Null,
+        };
+        Ok(Self { text, accepted, payload, nonce: None, identifier: None, exact, permit: None, v1 })
+    }
+
+    /// Whether it came as a version 1 payment.
+    pub(in crate::rail) fn is_v1(&self) -> bool {
+        self.v1.is_some()
+    }
+
+    /// The network as an answer to this payment names it, if its terms are on `network`.
+    pub(in crate::rail) fn names_network<'a>(&'a self, network: &'a str) -> &'a str {
+        self.v1.as_ref().map_or(network, |about| &about.network)
     }
 
     /// The payment's identity: what the chain burns, from decoded values; where the core cannot know that, the hash
@@ -165,13 +204,35 @@ fn exact(accepted: &Value, payload: &Value) -> Option<Exact> {
     })
 }
 
+/// A header's value as text and as JSON, of this version.
+fn decoded(value: &[u8], version: u64) -> Result<(String, Value), Problem> {
+    if value.len() > MAX_HEADER {
+        return Err(malformed("longer than 16 KiB"));
+    }
+    let bytes = STANDARD.decode(value).map_err(|_| malformed("not standard base64 with padding"))?;
+    let json = json::parse(&bytes, MAX_HEADER, MAX_DEPTH).map_err(|error| malformed(&error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| malformed("not UTF-8"))?;
+    if json.get("x402Version").and_then(Value::as_u64) != Some(version) {
+        return Err(malformed(&format!("x402Version must be {version}")));
+    }
+    Ok((text, json))
+}
+
+fn object(json: &Value, name: &str) -> Result<Value, Problem> {
+    match json.get(name) {
+        Some(value @ Value::Object(_)) => Ok(value.clone()),
+        _ => Err(malformed(&format!("{name} must be an object"))),
+    }
+}
+
 fn malformed(why: &str) -> Problem {
-    Problem::new(Code::PaymentMalformed, format!("PAYMENT-SIGNATURE: {why}"))
+    Problem::new(Code::PaymentMalformed, format!("the payment's header: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn header() -> String {
         let vectors: Value = serde_json::from_str(include_str!("../../../vectors/x402.json")).unwrap();
@@ -228,5 +289,111 @@ mod tests {
         }
         let other = good.replace("0x1111111111111111", "0x1111111111111112");
         assert_ne!(Payment::read(encode(&other).as_bytes()).unwrap().claim_id(), id);
+    }
+
+    #[test]
+    fn an_echo_that_is_not_one_of_our_nonces_counts_as_absent() {
+        let good = String::from_utf8(STANDARD.decode(header()).unwrap()).unwrap();
+        let echo = |nonce: &str| {
+            let echoed = format!(r#"{{"extensions":{{"farebox":{{"info":{{"nonce":{nonce}}}}}}},"#);
+            Payment::read(encode(&good.replacen('{', &echoed, 1)).as_bytes()).unwrap().nonce
+        };
+        let ours = "0x00112233445566778899aabbccddeeff";
+        assert_eq!(echo(&format!("\"{ours}\"")).as_deref(), Some(ours));
+        for other in [
+            "\"\"",
+            "\"0x\"",
+            "\"0x00112233445566778899aabbccddee\"",
+            "\"0x00112233445566778899aabbccddeeff00\"",
+            "\"00112233445566778899aabbccddeeff00\"",
+            "\"0x00112233445566778899aabbccddeefg\"",
+            "\"this-is-long-enough-but-not-ours\"",
+            "17",
+            "null",
+            "[\"0x00112233445566778899aabbccddeeff\"]",
+        ] {
+            assert_eq!(echo(other), None, "{other}");
+        }
+    }
+
+    fn terms() -> Terms {
+        let token = super::super::offer::TokenDomain { name: "USDC".to_owned(), version: "2".to_owned() };
+        Terms {
+            scheme: "exact".to_owned(),
+            network: "eip155:84532".to_owned(),
+            amount: 10_000,
+            asset: "0x036CbD53842c5426634e7929541eC2318f3dCF7e".to_owned(),
+            pay_to: "0x70997970C51812dc3A010C7d01b50e0d17dc79C8".to_owned(),
+            max_timeout_seconds: 60,
+            extra: serde_json::Map::new(),
+            method: Method::Eip3009(token),
+            v1: Some("base-sepolia"),
+            chain_id: Some(84532),
+            from_supported: Vec::new(),
+            json: String::new(),
+        }
+    }
+
+    /// `hex` with the case of its digits chosen by `upper`.
+    fn recased(hex: &str, upper: u64) -> String {
+        let digits = hex.trim_start_matches("0x").bytes().enumerate().map(|(index, c)| {
+            let up = upper >> (index % 64) & 1 == 1;
+            char::from(if up { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
+        });
+        format!("0x{}", digits.collect::<String>())
+    }
+
+    proptest! {
+        #[test]
+        fn every_spelling_of_an_authorization_is_one_claim(
+            version_1 in any::<bool>(),
+            case in any::<u64>(),
+            zeros in 0usize..30,
+            scheme in "[a-z]{1,8}",
+            more in any::<u32>(),
+        ) {
+            let vectors: Value = serde_json::from_str(include_str!("../../../vectors/x402.json")).unwrap();
+            let mut v1: Value = serde_json::from_str(vectors["v1_payloadJson"].as_str().unwrap()).unwrap();
+            let resource = Resource { url: "https://a/", description: "", mime_type: "" };
+            let read = |payment: &Value| Payment::read_v1(encode(&payment.to_string()).as_bytes(), &[terms()], resource);
+            let id = read(&v1).unwrap().claim_id();
+            let authorization = &mut v1["payload"]["authorization"];
+            for name in ["from", "to", "nonce"] {
+                authorization[name] = recased(authorization[name].as_str().unwrap(), case).into();
+            }
+            for name in ["value", "validAfter", "validBefore"] {
+                authorization[name] = format!("{}{}", "0".repeat(zeros), authorization[name].as_str().unwrap()).into();
+            }
+            v1["payload"]["signature"] = recased(v1["payload"]["signature"].as_str().unwrap(), case).into();
+            v1["payload"]["more"] = more.into();
+            let payment = if version_1 {
+                read(&v1).unwrap()
+            } else {
+                let v2 = serde_json::json!({ "x402Version": 2, "payload": v1["payload"], "accepted": {
+                    "scheme": scheme, "network": "eip155:84532", "asset": recased(&terms().asset, case), "amount": more } });
+                Payment::read(encode(&v2.to_string()).as_bytes()).unwrap()
+            };
+            prop_assert_eq!(payment.claim_id(), id);
+        }
+
+        #[test]
+        fn every_spelling_of_a_permit_is_one_claim(
+            case in any::<u64>(),
+            zeros in 0usize..2,
+            upto in any::<bool>(),
+            more in any::<u32>(),
+        ) {
+            let vectors: Value = serde_json::from_str(include_str!("../../../vectors/x402.json")).unwrap();
+            let name = if upto { "upto_payloadJson" } else { "permit2_payloadJson" };
+            let one: Value = serde_json::from_str(vectors["permit2_payloadJson"].as_str().unwrap()).unwrap();
+            let mut other: Value = serde_json::from_str(vectors[name].as_str().unwrap()).unwrap();
+            let permit = &mut other["payload"]["permit2Authorization"];
+            permit["from"] = recased(permit["from"].as_str().unwrap(), case).into();
+            permit["nonce"] = format!("{}{}", "0".repeat(zeros), permit["nonce"].as_str().unwrap()).into();
+            permit["permitted"]["amount"] = more.to_string().into();
+            other["accepted"]["amount"] = more.into();
+            let id = |payment: &Value| Payment::read(encode(&payment.to_string()).as_bytes()).unwrap().claim_id();
+            prop_assert_eq!(id(&other), id(&one));
+        }
     }
 }

@@ -84,7 +84,8 @@ pub fn response_refused(reason: &str, payer: Option<&str>, network: &str) -> Str
     ))
 }
 
-fn string(text: &str) -> Value {
+/// `text` as a JSON string.
+pub(super) fn string(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
