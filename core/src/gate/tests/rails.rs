@@ -273,3 +273,36 @@ fn an_exact_price_is_what_it_is_whatever_the_upstream_says_and_nobody_sees_what_
     assert_eq!(required(&host.callouts()[1]), "10000");
     assert!(host.forwarded().iter().all(|request| request.first("settlement-overrides").is_none()));
 }
+
+#[test]
+fn an_upto_payment_goes_to_the_facilitator_it_names_whichever_was_listed() {
+    let service = |call: &Callout| match (call.path.as_str(), call.cluster.as_str()) {
+        ("/supported", "second") => answer(
+            200,
+            json!({ "kinds": [{ "x402Version": 2, "scheme": "upto", "network": "eip155:84532",
+                "extra": { "facilitatorAddress": PAYER } }] }),
+        ),
+        ("/verify" | "/settle", "second") => panic!("not named by the payment"),
+        _ => metered(call),
+    };
+    for order in [["first", "second"], ["second", "first"]] {
+        let host = TestHost::new(NOW, service, upstream("200"));
+        let facilitators =
+            order.map(|name| json!({ "name": name, "url": format!("http://{name}.test"), "cluster": name }));
+        let policy = json!({ "version": 1, "origins": ["https://api.example.com"], "default": "denied",
+            "payees": { "eip155:84532": PAYEE }, "facilitators": facilitators,
+            "routes": [{ "path": "/premium-data", "response_timeout_seconds": 30,
+                "offers": [{ "price": "$0.02", "network": "eip155:84532", "scheme": "upto" }] }] });
+        let can = Capabilities { hold_response: true, read_body: false };
+        let gate = Rc::new(Gate::load(policy.to_string().as_bytes(), &|_| None, can).unwrap());
+        tend(&host, &gate);
+        let challenge = host.send(&gate, request("GET", "/premium-data", &[])).reply().unwrap();
+        let accepts = decoded(&challenge, "payment-required")["accepts"].clone();
+        let listed = if order[0] == "first" { PAYEE } else { PAYER };
+        assert_eq!(
+            (accepts.as_array().unwrap().len(), &accepts[0]["extra"]["facilitatorAddress"]),
+            (1, &json!(listed))
+        );
+        assert_eq!(pay(&host, &gate, "/premium-data", &encoded(&vector("upto_payloadJson"))).status, 200);
+    }
+}
