@@ -9,7 +9,14 @@ fn vectors() -> Value {
 }
 
 fn load(text: &str, hold_response: bool) -> Result<Policy, Mistakes> {
-    let env = |name: &str| (name == "TOKEN").then(|| "s3cret".to_owned());
+    let env = |name: &str| match name {
+        "TOKEN" => Some("s3cret".to_owned()),
+        "CDP_SECRET" => {
+            let cdp: Value = serde_json::from_str(include_str!("../vectors/cdp.json")).unwrap();
+            Some(cdp["keys"]["ed25519"].as_str().unwrap().to_owned())
+        }
+        _ => None,
+    };
     Policy::load(text.as_bytes(), &env, Capabilities { hold_response, read_body: true })
 }
 
@@ -87,14 +94,14 @@ fn all_mistakes_are_told_at_once() {
     policy["routes"][0]["offers"][0]["price"] = json!(1);
     policy["routes"][0]["offers"][0]["amount"] = json!(1);
     policy["routes"][1]["methods"] = json!([1]);
-    policy["facilitators"][0]["auth"] = json!({});
+    policy["facilitators"][0]["auth"] = json!({ "cdp": { "key_id_env": "TOKEN" } });
     let mut found = paths(load(&policy.to_string(), true).unwrap_err());
     found.sort();
     assert_eq!(
         found,
         [
             "colour",
-            "facilitators[0].auth.bearer_env",
+            "facilitators[0].auth.cdp.key_secret_env",
             "routes[0].ofers",
             "routes[0].offers[0].amount",
             "routes[0].offers[0].price",
@@ -113,7 +120,19 @@ fn numbers_that_came_as_doubles_are_whole_numbers() {
 fn a_secret_is_read_and_never_printed() {
     let mut policy = vectors()["base"].clone();
     policy["facilitators"][0]["auth"] = json!({ "bearer_env": "TOKEN" });
-    let policy = load(&policy.to_string(), true).unwrap();
-    assert_eq!(policy.facilitators()[0].auth, Some(Auth::Bearer(Secret::new("s3cret".to_owned()))));
-    assert!(!format!("{policy:?}").contains("s3cret"));
+    let bearer = load(&policy.to_string(), true).unwrap();
+    assert_eq!(bearer.facilitators()[0].auth, Some(Auth::Bearer(Secret::new("s3cret".to_owned()))));
+    assert!(!format!("{bearer:?}").contains("s3cret"));
+
+    policy["facilitators"][0]["auth"] = json!({ "cdp": { "key_id_env": "TOKEN", "key_secret_env": "CDP_SECRET" } });
+    let cdp = load(&policy.to_string(), true).unwrap();
+    assert!(matches!(cdp.facilitators()[0].auth, Some(Auth::Cdp(_))));
+    let printed = format!("{cdp:?}");
+    // Neither the text nor the bytes of the seed, however they are written.
+    assert!(
+        !printed.contains("nWGxne") && !printed.contains("157, 97, 177") && !printed.to_lowercase().contains("9d61b1")
+    );
+    // Nor what is set in place of a key.
+    policy["facilitators"][0]["auth"]["cdp"]["key_secret_env"] = json!("TOKEN");
+    assert!(!load(&policy.to_string(), true).unwrap_err().to_string().contains("s3cret"));
 }

@@ -1,5 +1,7 @@
 //! Hashes and keys: wrappers over audited crates, nothing invented.
 
+pub mod ed25519;
+pub mod es256;
 pub mod hex;
 pub mod secp256k1;
 

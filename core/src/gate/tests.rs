@@ -83,7 +83,11 @@ fn settled() -> Option<Result<Answer, CalloutError>> {
 }
 
 fn honest(call: &Callout) -> Option<Result<Answer, CalloutError>> {
-    match call.path.as_str() {
+    honest_at(&call.path)
+}
+
+fn honest_at(endpoint: &str) -> Option<Result<Answer, CalloutError>> {
+    match endpoint {
         "/verify" => valid(),
         "/settle" => settled(),
         _ => None,

@@ -238,7 +238,7 @@ impl Default for Breaker {
     }
 }
 
-/// How we show a facilitator who we are.
+/// How we show a facilitator who we are: one of these.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -246,7 +246,24 @@ impl Default for Breaker {
 pub struct Auth {
     /// Environment variable whose value is sent as `Authorization: Bearer …`. Envoy passes on only the variables that
     /// `vm_config.environment_variables.host_env_keys` lists.
-    pub bearer_env: String,
+    #[serde(default)]
+    pub bearer_env: Option<String>,
+    /// A key of Coinbase's developer platform, which signs a token for each request.
+    #[serde(default)]
+    pub cdp: Option<Cdp>,
+}
+
+/// An API key of Coinbase's developer platform (CDP). Envoy passes on only the variables that
+/// `vm_config.environment_variables.host_env_keys` lists.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "cdp"))]
+pub struct Cdp {
+    /// Environment variable that holds the key's id (`CDP_API_KEY_ID`).
+    pub key_id_env: String,
+    /// Environment variable that holds the key's secret (`CDP_API_KEY_SECRET`): Ed25519 in base64, or P-256 in PEM.
+    pub key_secret_env: String,
 }
 
 /// A match, with what it asks for.

@@ -6,6 +6,7 @@ use super::config;
 use super::mistake::{Mistakes, quoted};
 use super::path;
 use crate::rail::x402::address::Network;
+use crate::rail::x402::cdp::ApiKey;
 
 /// An HTTP service that verifies and settles payments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Facilitator {
 pub enum Auth {
     /// Value of `Authorization` after `Bearer `.
     Bearer(Secret),
+    /// A key that signs a token for each request.
+    Cdp(ApiKey),
 }
 
 impl Facilitator {
@@ -139,7 +142,7 @@ fn one(
         base_path,
         verify_timeout_seconds: config.verify_timeout_seconds,
         settle_timeout_seconds: config.settle_timeout_seconds,
-        auth: config.auth.as_ref().and_then(|auth| bearer(&auth.bearer_env, at, env, mistakes)).map(Auth::Bearer),
+        auth: config.auth.as_ref().and_then(|auth| self::auth(auth, at, env, mistakes)),
         breaker_failures: failures,
         breaker_open_seconds: config.breaker.open_seconds,
         networks: config.networks.clone(),
@@ -162,19 +165,56 @@ pub(super) fn url(text: &str) -> Result<(Origin, String), &'static str> {
     Ok((origin, base.trim_end_matches('/').to_owned()))
 }
 
-fn bearer(variable: &str, at: &str, env: &dyn Fn(&str) -> Option<String>, mistakes: &mut Mistakes) -> Option<Secret> {
-    let mut wrong = |found: String, hint: &str| mistakes.add(format!("{at}.auth.bearer_env"), found, hint);
-    let Some(value) = env(variable).filter(|value| !value.is_empty()) else {
-        wrong(
-            format!("the environment variable {} is not set", quoted(variable)),
-            "set it, and list it in vm_config.environment_variables.host_env_keys so that Envoy passes it on",
-        );
-        return None;
-    };
-    if !value.bytes().all(|c| c.is_ascii_graphic()) {
-        let hint = "set it to the bare token: no `Bearer`, no spaces, no line break at its end";
-        wrong(format!("the value of {} cannot stand in a header", quoted(variable)), hint);
-        return None;
+fn auth(
+    config: &config::Auth,
+    at: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    mistakes: &mut Mistakes,
+) -> Option<Auth> {
+    match (&config.bearer_env, &config.cdp) {
+        (Some(variable), None) => {
+            let at = format!("{at}.auth.bearer_env");
+            let hint = "set it to the bare token: no `Bearer`, no spaces, no line break at its end";
+            let value = from_env(variable, &at, env, mistakes)?;
+            graphic(&value, variable, &at, hint, mistakes).then(|| Auth::Bearer(Secret::new(value)))
+        }
+        (None, Some(cdp)) => {
+            let (id_at, secret_at) = (format!("{at}.auth.cdp.key_id_env"), format!("{at}.auth.cdp.key_secret_env"));
+            let id = from_env(&cdp.key_id_env, &id_at, env, mistakes);
+            let secret = from_env(&cdp.key_secret_env, &secret_at, env, mistakes);
+            let (id, secret) = (id?, secret?);
+            if !graphic(&id, &cdp.key_id_env, &id_at, "set it to the key's id, as CDP gave it", mistakes) {
+                return None;
+            }
+            let wrong = |hint: &str| {
+                mistakes.add(secret_at, format!("the value of {} is no key", quoted(&cdp.key_secret_env)), hint);
+            };
+            ApiKey::read(&id, &secret).map_err(wrong).ok().map(Auth::Cdp)
+        }
+        (found, _) => {
+            let found = if found.is_some() { "found two ways" } else { "found an empty object" };
+            let hint =
+                "write either `bearer_env`, or `cdp` with `key_id_env` and `key_secret_env`, or leave `auth` out";
+            mistakes.add(format!("{at}.auth"), found, hint);
+            None
+        }
     }
-    Some(Secret::new(value))
+}
+
+fn from_env(variable: &str, at: &str, env: &dyn Fn(&str) -> Option<String>, mistakes: &mut Mistakes) -> Option<String> {
+    let value = env(variable).filter(|value| !value.is_empty());
+    if value.is_none() {
+        let hint = "set it, and list it in vm_config.environment_variables.host_env_keys so that Envoy passes it on";
+        mistakes.add(at, format!("the environment variable {} is not set", quoted(variable)), hint);
+    }
+    value
+}
+
+/// Whether a value can stand in a header.
+fn graphic(value: &str, variable: &str, at: &str, hint: &str, mistakes: &mut Mistakes) -> bool {
+    let fits = value.len() <= 8192 && value.bytes().all(|c| c.is_ascii_graphic());
+    if !fits {
+        mistakes.add(at, format!("the value of {} cannot stand in a header", quoted(variable)), hint);
+    }
+    fits
 }

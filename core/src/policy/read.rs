@@ -197,7 +197,7 @@ fn example(field: &str) -> Option<&'static str> {
         "payees" => "write one address per network, like {\"eip155:8453\": \"0x…\"}",
         "name" => "write a short name",
         "url" => "write the base URL, like \"https://x402.org/facilitator\"",
-        "bearer_env" => "write the name of an environment variable",
+        "bearer_env" | "key_id_env" | "key_secret_env" => "write the name of an environment variable",
         "symbol" => "write the ticker, like \"USDC\"",
         "decimals" => "write the token's decimal places, like 6",
         "methods" => "like [\"GET\", \"POST\"]",

@@ -329,3 +329,46 @@ fn a_pending_settlement_is_asked_for_once_more_and_nobody_else_is() {
         assert_eq!((first.timeout_millis, second.timeout_millis), (20_000, 19_000));
     }
 }
+
+#[test]
+fn each_call_shows_who_we_are() {
+    let vectors: Value = serde_json::from_str(include_str!("../../../vectors/cdp.json")).unwrap();
+    let secret = vectors["keys"]["ed25519"].as_str().unwrap().to_owned();
+    let env = move |name: &str| Some(if name == "SECRET" { secret.clone() } else { "s3cret".to_owned() });
+    let facilitator = |name: &str, url: &str, auth: Value| json!({ "name": name, "url": url, "auth": auth });
+    let cdp = json!({ "cdp": { "key_id_env": "ID", "key_secret_env": "SECRET" } });
+    let policy = json!({
+        "version": 1,
+        "origins": ["https://api.example.com"],
+        "default": "denied",
+        "payees": { "eip155:84532": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8" },
+        "facilitators": [facilitator("bearer", "https://b.test", json!({ "bearer_env": "TOKEN" })),
+                         facilitator("cdp", "https://cdp.test/v2/x402/", cdp)],
+        "routes": [{ "path": "/premium-data", "offers": [{ "price": "$0.01", "network": "eip155:84532" }] }]
+    });
+    let can = Capabilities { hold_response: true, read_body: false };
+    let gate = Rc::new(Gate::load(policy.to_string().as_bytes(), &env, can).unwrap());
+    let first_fails = |call: &Callout| {
+        if call.authority == "b.test" { lost() } else { honest_at(call.path.strip_prefix("/v2/x402")?) }
+    };
+    let host = TestHost::new(NOW, first_fails, upstream("200"));
+    assert_eq!(pay(&host, &gate, "/premium-data", &payment()).status, 200);
+    let shown = |call: &Callout, name: &str| {
+        call.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect::<Vec<_>>()
+    };
+    let callouts = host.callouts();
+    assert_eq!(shown(&callouts[0], "authorization"), ["Bearer s3cret"]);
+    let mut seen = Vec::new();
+    for call in callouts.iter().filter(|call| call.authority == "cdp.test") {
+        assert!(shown(call, "correlation-context")[0].starts_with("sdkLanguage="));
+        let token = shown(call, "authorization")[0].strip_prefix("Bearer ").unwrap().to_owned();
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["uris"], json!([format!("POST cdp.test{}", call.path)]));
+        assert_eq!((claims["iat"].as_u64(), claims["exp"].as_u64()), (Some(NOW), Some(NOW + 120)));
+        seen.push(token);
+    }
+    assert_eq!(seen.len(), 2);
+    assert_ne!(seen[0], seen[1]);
+    assert!(!host.log().iter().any(|line| line.contains("s3cret") || seen.iter().any(|token| line.contains(token))));
+}

@@ -3,6 +3,7 @@
 //! Source: x402.md §2. A positive answer counts only with explicit booleans, our network, our payer and, where the
 //! scheme has one, a transaction, and with nothing in it that says otherwise; a negative one counts under any status.
 
+use super::cdp;
 use super::offer::{Method, Terms};
 use super::payment::Payment;
 use crate::crypto::hex;
@@ -123,11 +124,18 @@ fn request(to: &Facilitator, method: &'static str, endpoint: &str, timeout_secon
 ///
 /// # Errors
 /// Why it cannot be shown: the call must not be made.
-pub fn authorize<H: Host>(_host: &H, to: &Facilitator, call: &mut Callout) -> Result<(), &'static str> {
+pub fn authorize<H: Host>(host: &H, to: &Facilitator, call: &mut Callout) -> Result<(), &'static str> {
     match &to.auth {
         None => {}
         Some(Auth::Bearer(bearer)) => {
             call.headers.push(("authorization".to_owned(), format!("Bearer {}", bearer.expose())));
+        }
+        Some(Auth::Cdp(key)) => {
+            let mut nonce = [0; 16];
+            host.random(&mut nonce).map_err(|_| "no token without randomness, and the host has none")?;
+            let token = key.token(call.method, &call.authority, &call.path, host.now(), nonce);
+            call.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+            call.headers.push((cdp::CORRELATION.0.to_owned(), cdp::CORRELATION.1.to_owned()));
         }
     }
     Ok(())

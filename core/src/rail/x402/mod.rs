@@ -7,12 +7,14 @@
 //! | what is charged of a ceiling | [`metering`] |
 //! | what a facilitator's answer means | [`facilitator`], [`supported`] |
 //! | what became of a payment nobody can tell the outcome of | [`chain`] |
+//! | how Coinbase's facilitator knows us | [`cdp`] |
 //! | what challenge and settlement look like on the wire | [`wire`] |
 //! | what version 1 clients see and send | [`v1`] |
 //! | what an offer may say | [`offer`], [`price`], [`assets`] |
 
 pub mod address;
 pub mod assets;
+pub mod cdp;
 pub mod chain;
 pub mod check;
 pub mod eip3009;
