@@ -123,4 +123,6 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// A word for the host's logs that says why (Envoy: response code details). `[a-z_]+`.
     pub details: &'static str,
+    /// For a gRPC client: its status. The host then sends trailers alone, with the body as `grpc-message`.
+    pub grpc_status: Option<u32>,
 }

@@ -153,6 +153,30 @@ codes! {
 }
 
 impl Code {
+    /// The gRPC status that says it to a gRPC client, by the HTTP status.
+    ///
+    /// 402 is `FAILED_PRECONDITION`: the call fails until the client has changed something, and clients neither try it
+    /// again as it is (as they do with `UNAVAILABLE`) nor fetch new credentials (`UNAUTHENTICATED`).
+    #[must_use]
+    pub fn grpc_status(self) -> u32 {
+        const INVALID_ARGUMENT: u32 = 3;
+        const PERMISSION_DENIED: u32 = 7;
+        const RESOURCE_EXHAUSTED: u32 = 8;
+        const FAILED_PRECONDITION: u32 = 9;
+        const ABORTED: u32 = 10;
+        const UNIMPLEMENTED: u32 = 12;
+        const UNAVAILABLE: u32 = 14;
+        match self.status() {
+            402 | 412 => FAILED_PRECONDITION,
+            403 => PERMISSION_DENIED,
+            404 | 405 => UNIMPLEMENTED,
+            409 => ABORTED,
+            429 => RESOURCE_EXHAUSTED,
+            503 => UNAVAILABLE,
+            _ => INVALID_ARGUMENT,
+        }
+    }
+
     fn retry_after(self) -> Option<u64> {
         match self {
             Self::PaymentInProgress | Self::TooManyRequests => Some(1),

@@ -287,6 +287,7 @@ impl Held for TestHeld {
             headers: headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
             body: b"upstream".to_vec(),
             details: "upstream",
+            grpc_status: None,
         });
         Done::decided()
     }

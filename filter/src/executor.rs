@@ -630,7 +630,9 @@ impl<P: Proxy> Executor<P> {
             return;
         }
         let headers = vec![("cache-control".to_owned(), "no-store".to_owned())];
-        self.reply(stream, &Reply { status: 503, headers, body: Vec::new(), details });
+        // 14: UNAVAILABLE, for a client that speaks gRPC; the host ignores it for any other.
+        let grpc_status = Some(14);
+        self.reply(stream, &Reply { status: 503, headers, body: Vec::new(), details, grpc_status });
     }
 
     fn reply(&self, stream: &Rc<Stream>, reply: &Reply) {
@@ -647,6 +649,7 @@ impl<P: Proxy> Executor<P> {
                 details: reply.details,
                 headers: &headers,
                 body: &reply.body,
+                grpc_status: reply.grpc_status,
             })
         });
         if let Err(status) = sent {

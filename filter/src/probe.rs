@@ -208,5 +208,5 @@ fn ok(answer: Result<Answer, CalloutError>) -> Result<(), String> {
 
 fn reply(status: u16, text: &str) -> Reply {
     let headers = vec![("x-replied".to_owned(), "yes".to_owned())];
-    Reply { status, headers, body: format!("{text}\n").into_bytes(), details: "probe" }
+    Reply { status, headers, body: format!("{text}\n").into_bytes(), details: "probe", grpc_status: None }
 }

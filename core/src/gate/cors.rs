@@ -30,7 +30,7 @@ pub(super) fn preflight(policy: &Policy, headers: &Headers) -> Option<Reply> {
         ("vary", "origin, access-control-request-method, access-control-request-headers"),
     ];
     let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Some(Reply { status: 204, headers, body: Vec::new(), details: "preflight" })
+    Some(Reply { status: 204, headers, body: Vec::new(), details: "preflight", grpc_status: None })
 }
 
 /// Changes to a response for a page that may call; none for anybody else.

@@ -36,7 +36,7 @@ use crate::policy::{Access, CanonicalRequest, DefaultAccess, Mistakes, Policy, R
 use crate::problem::{Code, Problem};
 use crate::rail::{Breakers, Knowledge, Menu};
 use limits::Counters;
-use refusal::Refusal;
+use refusal::{Form, Refusal};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -95,6 +95,7 @@ impl Gate {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&host, exchange, visit.name(), refusal),
         };
+        let form = Form::of(exchange.headers());
         let mut response_edits = cors::edits(&self.policy, exchange.headers());
         let upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request);
         let held = exchange.forward(upstream_edits).await;
@@ -113,7 +114,7 @@ impl Gate {
             Err(refusal) => {
                 let decision = refusal.problem.code.wire();
                 decided(&host, &held_notes(&held), visit.name(), decision);
-                let mut reply = refusal.reply();
+                let mut reply = refusal.reply(form);
                 cors::extend(&mut reply, &response_edits);
                 held.reply(reply)
             }
@@ -149,7 +150,7 @@ impl Gate {
 
     fn refuse<H: Host, E: Exchange>(&self, host: &H, exchange: E, route: &str, refusal: Refusal) -> Done {
         decided(host, &exchange_notes(&exchange), route, refusal.problem.code.wire());
-        let mut reply = refusal.reply();
+        let mut reply = refusal.reply(Form::of(exchange.headers()));
         cors::extend(&mut reply, &cors::edits(&self.policy, exchange.headers()));
         exchange.reply(reply)
     }

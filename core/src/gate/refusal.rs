@@ -1,6 +1,6 @@
 //! Refusals and challenges as HTTP: RFC 9457 problem bodies, and the header lines that belong to them.
 
-use crate::http::Reply;
+use crate::http::{Headers, Reply};
 use crate::policy::BadRequest;
 use crate::problem::{Code, Problem};
 use serde_json::{Map, Value, json};
@@ -28,35 +28,60 @@ impl From<BadRequest> for Problem {
     }
 }
 
+/// What a client can read, by the request it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// HTTP: a problem as JSON.
+    Json,
+    /// gRPC: a status and one line; everything else is metadata.
+    Grpc,
+}
+
+impl Form {
+    /// The form for the client that sent `headers`. What counts as gRPC is what Envoy counts: gRPC-Web as it comes from
+    /// a browser is HTTP.
+    pub(super) fn of(headers: &Headers) -> Self {
+        match headers.first("content-type").and_then(|kind| kind.strip_prefix(b"application/grpc")) {
+            Some([] | [b'+', ..]) => Self::Grpc,
+            _ => Self::Json,
+        }
+    }
+}
+
 impl Refusal {
     /// The refusal as a response that no cache may keep.
-    pub(super) fn reply(self) -> Reply {
+    pub(super) fn reply(self, form: Form) -> Reply {
         let code = self.problem.code;
-        let problem = json!({
-            "type": format!("urn:farebox:problem:{}", code.wire()),
-            "title": code.title(),
-            "status": code.status(),
-            "detail": self.problem.detail,
-            "code": code.wire(),
-            "advice": code.advice().wire(),
-        });
-        let mut body = self.body;
-        if let Value::Object(members) = problem {
-            body.extend(members);
-        }
-        let mut headers = vec![
-            ("content-type".to_owned(), "application/problem+json".to_owned()),
-            ("cache-control".to_owned(), "no-store".to_owned()),
-        ];
+        let mut headers = vec![("cache-control".to_owned(), "no-store".to_owned())];
         if let Some(seconds) = self.problem.retry_after {
             headers.push(("retry-after".to_owned(), seconds.to_string()));
         }
         headers.extend(self.headers);
-        Reply {
-            status: code.status(),
-            headers,
-            body: Value::Object(body).to_string().into_bytes(),
-            details: code.wire(),
-        }
+        let (kind, body, grpc_status) = match form {
+            Form::Json => ("application/problem+json", json(self.problem, self.body), None),
+            Form::Grpc => {
+                let line = format!("{}: {}", code.wire(), self.problem.detail);
+                ("application/grpc", line, Some(code.grpc_status()))
+            }
+        };
+        headers.insert(0, ("content-type".to_owned(), kind.to_owned()));
+        Reply { status: code.status(), headers, body: body.into_bytes(), details: code.wire(), grpc_status }
     }
+}
+
+/// A problem's body, with what else stands in it.
+fn json(problem: Problem, mut body: Map<String, Value>) -> String {
+    let code = problem.code;
+    let members = json!({
+        "type": format!("urn:farebox:problem:{}", code.wire()),
+        "title": code.title(),
+        "status": code.status(),
+        "detail": problem.detail,
+        "code": code.wire(),
+        "advice": code.advice().wire(),
+    });
+    if let Value::Object(members) = members {
+        body.extend(members);
+    }
+    Value::Object(body).to_string()
 }

@@ -144,9 +144,10 @@ impl Proxy for Wasm {
     }
 
     fn local_response(&self, response: LocalResponse<'_>) -> Result<(), Status> {
-        let LocalResponse { status, details, headers, body } = response;
+        let LocalResponse { status, details, headers, body, grpc_status } = response;
+        let grpc_status = grpc_status.and_then(|status| i32::try_from(status).ok()).unwrap_or(-1);
         let headers = headers.as_bytes();
-        // SAFETY: three live slices, read only. -1: no gRPC status of ours.
+        // SAFETY: three live slices, read only. A gRPC status of -1: none of ours.
         Status::check(unsafe {
             proxy_send_local_response(
                 u32::from(status),
@@ -156,7 +157,7 @@ impl Proxy for Wasm {
                 body.len(),
                 headers.as_ptr(),
                 headers.len(),
-                -1,
+                grpc_status,
             )
         })
     }

@@ -201,8 +201,10 @@ pub struct LocalResponse<'a> {
     pub details: &'a str,
     /// Header fields.
     pub headers: &'a Pairs,
-    /// Body bytes.
+    /// Body bytes; for a gRPC client its `grpc-message`.
     pub body: &'a [u8],
+    /// gRPC status, if the client speaks gRPC and the host is not to make one of the HTTP status.
+    pub grpc_status: Option<u32>,
 }
 
 /// Everything a guest can ask of the host. `Wasm` is the real one; tests bring their own.
