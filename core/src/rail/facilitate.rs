@@ -21,13 +21,13 @@ pub async fn verify<H: Host>(
     offer: &Offer,
     payment: &Payment,
 ) -> Verdict {
-    let (Payment::X402(payment), Terms::X402(terms)) = (payment, &offer.terms);
+    let (Payment::X402(x402), Terms::X402(terms)) = (payment, &offer.terms);
     let mut last = Verdict::Unavailable { why: "no facilitator may be asked now".to_owned() };
     for asked in asked(host, facilitators, breakers, offer) {
-        let call = call(asked.facilitator, "/verify", payment, terms, asked.facilitator.verify_timeout_seconds);
+        let call = call(asked.facilitator, "/verify", x402, terms, asked.facilitator.verify_timeout_seconds);
         let started = host.now_millis();
-        let (answer, trouble) = asked.answer(call).await;
-        last = verdict(answer, payment);
+        let (answer, trouble) = asked.answer(call, offer, payment).await;
+        last = verdict(answer, x402);
         let outcome = match &last {
             Verdict::Valid { .. } => "ok",
             Verdict::Invalid { .. } => "refused",
@@ -66,7 +66,7 @@ pub async fn settle<H: Host>(
     let mut unanswered: Option<String> = None;
     for asked in asked(host, facilitators, breakers, offer) {
         let name = &asked.facilitator.name;
-        let (why, doubt) = match asked.settle(x402, terms).await {
+        let (why, doubt) = match asked.settle(offer, payment).await {
             Settlement::NotSent => continue,
             settled @ Settlement::Settled(_) => return settled,
             Settlement::Refused { reason } => match unanswered {
@@ -154,25 +154,33 @@ fn asked<'a, H: Host>(
 
 impl<H: Host> Asked<'_, H> {
     /// Makes a call. With its answer, what it tells of the facilitator if the answer is of no use.
-    async fn answer(&self, mut call: Callout) -> (Result<Answer, CalloutError>, Health) {
+    async fn answer(
+        &self,
+        mut call: Callout,
+        offer: &Offer,
+        payment: &Payment,
+    ) -> (Result<Answer, CalloutError>, Health) {
         if let Err(why) = authorize(self.host, self.facilitator, &mut call) {
             self.warn("", why);
             return (Err(CalloutError::NotSent), Health::Unclear);
         }
         let answer = self.host.callout(call).await;
-        let trouble = trouble(&answer, self.host.now());
+        let now = self.host.now();
+        let proven = || payment.check(offer, false, now).is_ok_and(|checked| checked.payer_proven);
+        let trouble = trouble(&answer, proven, now);
         (answer, trouble)
     }
 
     /// Has the payment settled here, asking once more if the facilitator says that it is still at it.
-    async fn settle(self, payment: &super::x402::payment::Payment, terms: &super::x402::offer::Terms) -> Settlement {
+    async fn settle(self, offer: &Offer, payment: &Payment) -> Settlement {
         let (host, facilitator) = (self.host, self.facilitator);
+        let (Payment::X402(x402), Terms::X402(terms)) = (payment, &offer.terms);
         let once = async |timeout_millis: u64| {
-            let mut call = call(facilitator, "/settle", payment, terms, 0);
+            let mut call = call(facilitator, "/settle", x402, terms, 0);
             call.timeout_millis = timeout_millis;
             let started = host.now_millis();
-            let (answer, trouble) = self.answer(call).await;
-            let settlement = settlement(answer, payment, terms);
+            let (answer, trouble) = self.answer(call, offer, payment).await;
+            let settlement = settlement(answer, x402, terms);
             let outcome = match &settlement {
                 Settlement::Settled(_) => "ok",
                 Settlement::Refused { .. } => "refused",

@@ -372,3 +372,44 @@ fn each_call_shows_who_we_are() {
     assert_ne!(seen[0], seen[1]);
     assert!(!host.log().iter().any(|line| line.contains("s3cret") || seen.iter().any(|token| line.contains(token))));
 }
+
+#[test]
+fn a_payment_that_a_facilitator_stumbles_over_does_not_open_its_breaker_unless_its_payer_is_proven() {
+    let stumbles: fn() -> Given = || answer(500, json!({ "error": "boom" }));
+    let (host, gate) = (scripted(&script(&[("a/verify", stumbles), ("b/verify", stumbles)])), gate());
+    for seed in 0..10 {
+        assert_eq!(code(&pay(&host, &gate, "/premium-data", &fresh(seed))), "facilitator_unavailable");
+    }
+    assert_eq!(host.count("breaker/a/open"), 0);
+    for _ in 0..2 {
+        assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment())), "facilitator_unavailable");
+    }
+    assert_eq!((host.count("breaker/a/open"), host.count("breaker/b/open")), (1, 1));
+}
+
+#[test]
+fn supported_is_asked_again_when_the_facilitator_says_and_what_was_known_stays_known() {
+    let (host, gate) = (scripted(&Script::default()), gate());
+    know_solana(&host, &gate);
+    let busy = |seconds: &'static str| {
+        let headers = [("retry-after", seconds)].into_iter().collect();
+        Some(Ok(Answer { status: 429, headers, body: Vec::new() }))
+    };
+    host.serve_callouts(move |call: &Callout| if call.authority == "sol.test" { busy("60") } else { lost() });
+    let asked_in = |seconds: u64| {
+        let before = asked(&host).iter().filter(|call| *call == "sol/supported").count();
+        for _ in 0..seconds {
+            host.pass(1);
+            (0..4).for_each(|_| host.work());
+        }
+        asked(&host).iter().filter(|call| *call == "sol/supported").count() - before
+    };
+    assert_eq!(asked_in(299), 0);
+    assert_eq!(asked_in(2), 1);
+    assert_eq!(asked_in(58), 0);
+    assert_eq!(asked_in(3), 1);
+    assert!(host.log().iter().any(|line| line == "facilitator sol/supported: asks to be left alone for 60 s"));
+    // Another failure is tried again after a short while.
+    assert_eq!(asked(&host).iter().filter(|call| *call == "a/supported").count(), 1 + 7);
+    let _ = solana_payment(&host, &gate);
+}

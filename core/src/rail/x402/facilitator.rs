@@ -153,12 +153,16 @@ pub fn may_move(payment: &Payment, terms: &Terms) -> bool {
         }
 }
 
-/// What an answer tells of its facilitator if it turns out to be of no use.
+/// What an answer tells of its facilitator if it turns out to be of no use. `proven` tells whether the payer's own key
+/// signed the payment.
 #[must_use]
-pub fn trouble(answer: &Result<Answer, CalloutError>, now: u64) -> Health {
+pub fn trouble(answer: &Result<Answer, CalloutError>, proven: impl FnOnce() -> bool, now: u64) -> Health {
     match answer {
         // It is there and says that it could not read this request; that is as likely the payment's fault.
         Ok(Answer { status: 400 | 413 | 422, .. }) => Health::Unclear,
+        // Facilitators also answer this to a payment that they stumble over. If one that anybody could have made up
+        // counted, a stranger could have a facilitator left alone by all.
+        Ok(answer) if answer.status == 500 && object(answer).is_some() && !proven() => Health::Unclear,
         Ok(answer) => Health::Bad { retry_after: retry_after(answer, now) },
         Err(_) => Health::Bad { retry_after: None },
     }
@@ -322,7 +326,8 @@ fn settled(mut json: Map<String, Value>, payment: &Payment, terms: &Terms) -> Re
     }
     let amount = text(&json, "amount")?.filter(|amount| !amount.is_empty());
     if let Some(amount) = &amount {
-        let charged: u128 = amount.parse().map_err(|_| "the answer's amount is not one")?;
+        let digits = amount.bytes().all(|c| c.is_ascii_digit());
+        let charged = amount.parse::<u128>().ok().filter(|_| digits).ok_or("the answer's amount is not one")?;
         if charged > terms.amount || known && charged != terms.amount {
             return Err("the answer names another amount");
         }
