@@ -289,6 +289,11 @@ impl Host {
         self.0.state.borrow_mut().faults.add(at, effect);
     }
 
+    /// Exempts host functions from faults at the n-th host call, which strike the next call instead.
+    pub fn spare(&self, functions: &[&'static str]) {
+        self.0.state.borrow_mut().faults.spared = functions.to_vec();
+    }
+
     /// Removes every fault that has not struck.
     pub fn clear_faults(&self) {
         self.0.state.borrow_mut().faults.clear();

@@ -33,6 +33,8 @@ pub(crate) struct Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     set: Vec<Fault>,
+    /// Host functions that [`At::Call`] does not strike with a status.
+    pub(crate) spared: Vec<&'static str>,
     pub(crate) struck: u64,
     pub(crate) trace: Option<Vec<(usize, &'static str)>>,
 }
@@ -50,7 +52,9 @@ impl Faults {
         if let Some(trace) = &mut self.trace {
             trace.push((vm, name));
         }
-        self.strike(|at| match at {
+        let spared = self.spared.contains(&name);
+        self.strike(|fault| match &fault.at {
+            At::Call(_) if spared && fault.effect != Effect::Trap => None,
             At::Call(nth) => Some(*nth),
             At::Function(function, nth) => (function == name).then_some(*nth),
             At::Callback(..) => None,
@@ -58,16 +62,16 @@ impl Faults {
     }
 
     pub(crate) fn on_callback(&mut self, name: &str) -> Option<Effect> {
-        self.strike(|at| match at {
+        self.strike(|fault| match &fault.at {
             At::Callback(callback, nth) => (callback == name).then_some(*nth),
             At::Call(_) | At::Function(..) => None,
         })
     }
 
-    fn strike(&mut self, concerns: impl Fn(&At) -> Option<u64>) -> Option<Effect> {
+    fn strike(&mut self, concerns: impl Fn(&Fault) -> Option<u64>) -> Option<Effect> {
         let mut effect = None;
         self.set.retain_mut(|fault| {
-            let Some(nth) = concerns(&fault.at) else { return true };
+            let Some(nth) = concerns(fault) else { return true };
             fault.seen += 1;
             if fault.seen < nth || effect.is_some() {
                 return true;

@@ -58,7 +58,7 @@ impl Filter {
         let mut missing = Vec::new();
         for import in module.imports() {
             let (from, name) = (import.module(), import.name());
-            if linker.get_by_import_exists(from, name) {
+            if is_linked(from, name) {
                 continue;
             }
             match import.ty() {
@@ -110,7 +110,7 @@ impl Filter {
             response_headers: export!("proxy_on_response_headers", (u32, u32, u32), u32),
             response_body: export!("proxy_on_response_body", (u32, u32, u32), u32),
             response_trailers: export!("proxy_on_response_trailers", (u32, u32), u32),
-            http_call_response: export!("proxy_on_http_call_response", (u32, u32, u32, u32, u32), ()),
+            http_call_response: export!("proxy_on_http_call_response", Ended, ()),
             done: export!("proxy_on_done", u32, u32),
             log: export!("proxy_on_log", u32, ()),
             delete: export!("proxy_on_delete", u32, ()),
@@ -125,15 +125,12 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// Whether something is linked under a name.
-trait Linked {
-    fn get_by_import_exists(&self, module: &str, name: &str) -> bool;
-}
-
-impl Linked for Linker<Guest> {
-    fn get_by_import_exists(&self, module: &str, name: &str) -> bool {
-        imports::NAMES.contains(&name) && module == "env"
-            || wasi::NAMES.contains(&name) && module == "wasi_snapshot_preview1"
+/// Whether this host has a function of its own for an import.
+fn is_linked(module: &str, name: &str) -> bool {
+    match module {
+        "env" => imports::NAMES.contains(&name),
+        "wasi_snapshot_preview1" => wasi::NAMES.contains(&name),
+        _ => false,
     }
 }
 
@@ -151,6 +148,9 @@ pub(crate) struct Machine {
     pub(crate) exports: Exports,
 }
 
+/// Context, token, and the numbers of header fields, body bytes and trailers.
+type Ended = (u32, u32, u32, u32, u32);
+
 /// The guest's callbacks, as far as it has them.
 pub(crate) struct Exports {
     pub(crate) initialize: Option<TypedFunc<(), ()>>,
@@ -165,7 +165,7 @@ pub(crate) struct Exports {
     pub(crate) response_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
     pub(crate) response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     pub(crate) response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(crate) http_call_response: Option<TypedFunc<Ended, ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Gate, baseline, code};
+use common::{Gate, baseline, code, settled};
 use proxy_host::farebox::{Shop, Spelling};
 use proxy_host::{Author, Headers, Host, Profile, Request, Sent, Service, When};
 use std::cell::RefCell;
@@ -118,7 +118,7 @@ fn nothing_is_released_early_while_bodies_arrive() {
         assert!(gate.host.reply(id).is_none(), "held in settle");
         let settle = held.borrow_mut().pop().unwrap();
         gate.shop.borrow_mut().books.get_mut(&payment.nonce).unwrap().moved = true;
-        let settled = r#"{"success":true,"transaction":"0x1111111111111111111111111111111111111111111111111111111111111111","network":"eip155:84532"}"#;
+        let settled = settled(&payment);
         gate.host.answer(settle.0, proxy_host::Answer::new(200, settled));
         gate.host.run_until_idle();
         let response = gate.host.take(id).unwrap();
@@ -152,4 +152,21 @@ fn an_unknown_import_is_named() {
     .concat();
     let error = proxy_host::Filter::compile(&module).unwrap_err();
     assert!(error.to_string().contains("env.nobody"), "{error}");
+}
+
+#[test]
+fn one_authorization_is_one_payment_in_both_versions() {
+    let gate = Gate::new(Profile::envoy(), 2);
+    let payment = gate.pay(10_000);
+    let version1 = Spelling { version1: true, ..Spelling::default() };
+    let first = gate.open(0, "/after", Some((&payment, &version1)));
+    gate.host.run_until_idle();
+    let response = gate.host.reply(first).unwrap();
+    assert_eq!(response.status, 200, "{} {:?}", String::from_utf8_lossy(&response.body), gate.calls());
+    for spelling in [Spelling::default(), version1] {
+        let again = gate.open(1, "/after", Some((&payment, &spelling)));
+        gate.host.run_until_idle();
+        assert_eq!(code(&gate.host.reply(again).unwrap()), "payment_used");
+    }
+    gate.assert_clean("versions");
 }

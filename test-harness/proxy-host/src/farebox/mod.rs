@@ -22,13 +22,13 @@ pub const PAYEE: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 /// Seconds that a payment may be valid for.
 pub const MAX_TIMEOUT: u64 = 120;
 
-/// A policy with one route of each kind. `claims` is the ledger's ceiling.
+/// A policy with one route of each kind. Routes that settle after the upstream take version 1 too. `claims` is the ledger's ceiling.
 #[must_use]
 pub fn policy(claims: u64) -> Value {
     let priced = |name: &str, path: &str, price: &str, settle: &str| {
         json!({
             "name": name, "path": path, "description": name, "mime_type": "application/json", "settle": settle,
-            "response_timeout_seconds": 30,
+            "response_timeout_seconds": 30, "v1": settle == "after",
             "offers": [{ "price": price, "network": NETWORK, "max_timeout_seconds": MAX_TIMEOUT }]
         })
     };

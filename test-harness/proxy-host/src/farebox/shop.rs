@@ -3,6 +3,8 @@
 use super::price;
 use crate::message::{Answer, Author, Call, Forwarded, Handling, Response, Sent, Service, When, World};
 use crate::random::Random;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use farebox_core::crypto::hex;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -38,6 +40,8 @@ pub struct Conduct {
 /// What is known of one authorization.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
+    /// Who pays.
+    pub payer: String,
     /// Atomic units it is for.
     pub value: u128,
     /// Its signature, in lower case.
@@ -52,7 +56,7 @@ pub struct Book {
     pub moved: bool,
     /// Requests with it that reached the upstream.
     pub forwarded: u32,
-    /// Responses of the upstream's, below status 400, whose headers left for the client.
+    /// Responses of the upstream's, below status 400, that left for a client with a receipt for it.
     pub delivered: u32,
     pending: bool,
 }
@@ -116,7 +120,10 @@ impl Shop {
     pub fn issue(&mut self, payment: &super::Payment) {
         let json = payment.json(&super::Spelling::default());
         let signature = json["payload"]["signature"].as_str().unwrap_or_default().to_lowercase();
-        self.books.insert(payment.nonce, Book { value: payment.value, signature, ..Book::default() });
+        self.books.insert(
+            payment.nonce,
+            Book { payer: payment.from.clone(), value: payment.value, signature, ..Book::default() },
+        );
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -167,7 +174,9 @@ impl Shop {
         let (refused, lost, gone) = (falls(settle_refused), falls(settle_lost), falls(settle_gone));
         let pending = falls(settle_pending);
         let payer = payment["payload"]["authorization"]["from"].clone();
-        let refusal = |reason: &str| json!({ "success": false, "errorReason": reason, "transaction": "", "network": super::NETWORK });
+        let network = if payment["x402Version"] == 1 { "base-sepolia" } else { super::NETWORK };
+        let refusal =
+            |reason: &str| json!({ "success": false, "errorReason": reason, "transaction": "", "network": network });
         let Some((nonce, book)) = find(&mut self.books, payment) else {
             self.violations.push("an authorization that nobody issued was to be settled".to_owned());
             return answer(when, &refusal("unknown_authorization"));
@@ -202,7 +211,7 @@ impl Shop {
             when,
             &json!({
                 "success": true, "payer": payer, "transaction": hex::encode(&nonce),
-                "network": super::NETWORK, "amount": book.value.to_string()
+                "network": network, "amount": book.value.to_string()
             }),
         )
     }
@@ -236,7 +245,11 @@ impl World for Shop {
             "/settle" => self.settle(&body["paymentPayload"]),
             "/supported" => answer(
                 When::Soon,
-                &json!({ "kinds": [{ "x402Version": 2, "scheme": "exact", "network": super::NETWORK }],
+                &json!({
+                    "kinds": [
+                        { "x402Version": 2, "scheme": "exact", "network": super::NETWORK },
+                        { "x402Version": 1, "scheme": "exact", "network": "base-sepolia" }
+                    ],
                     "extensions": [], "signers": {} }),
             ),
             _ => Handling::Answer(When::Soon, Answer::new(404, "")),
@@ -251,7 +264,7 @@ impl World for Shop {
         if let Some(book) = nonce.and_then(|nonce| self.books.get_mut(&nonce)) {
             book.forwarded += 1;
         }
-        if request.headers.get("payment-signature").is_some() {
+        if ["payment-signature", "x-payment"].iter().any(|name| request.headers.get(name).is_some()) {
             self.violations.push("the upstream saw a payment".to_owned());
         }
         if let Some(service) = self.on_request.as_mut().and_then(|service| service(request)) {
@@ -281,23 +294,40 @@ impl World for Shop {
         }
         let Some(attempt) = self.attempts.get(&stream) else { return };
         let Some(price) = price(&attempt.path) else { return };
-        let Some((nonce, book)) = attempt.nonce.and_then(|nonce| self.books.get_mut(&nonce).map(|book| (nonce, book)))
-        else {
+        let shown = attempt.nonce.and_then(|nonce| self.books.get(&nonce)).map(|book| book.payer.clone());
+        // The receipt says what the delivery is for: not always what was shown, but always the same payer's.
+        let Some(nonce) = receipt(response).or(attempt.nonce) else {
             self.violations.push(format!("{} was served without a payment", attempt.path));
             return;
         };
-        let nonce = hex::encode(&nonce);
+        let name = hex::encode(&nonce);
+        let Some(book) = self.books.get_mut(&nonce) else {
+            self.violations.push(format!("{} was served on a receipt for {name}, which nobody issued", attempt.path));
+            return;
+        };
         book.delivered += 1;
+        if shown.as_ref() != Some(&book.payer) {
+            self.violations.push(format!("{} was served to another than the payer of {name}", attempt.path));
+        }
         if !book.moved {
-            self.violations.push(format!("{} was served unpaid by {nonce}", attempt.path));
+            self.violations.push(format!("{} was served unpaid by {name}", attempt.path));
         }
         if book.value < price {
-            self.violations.push(format!("{} was served for {} by {nonce}", attempt.path, book.value));
+            self.violations.push(format!("{} was served for {} by {name}", attempt.path, book.value));
         }
         if book.delivered > 1 {
-            self.violations.push(format!("{} was served {} times by {nonce}", attempt.path, book.delivered));
+            self.violations.push(format!("{} was served {} times by {name}", attempt.path, book.delivered));
         }
     }
+}
+
+/// The transaction of a response's receipt: in this shop, the authorization's nonce.
+fn receipt(response: &Response) -> Option<[u8; 32]> {
+    let json = STANDARD
+        .decode(response.headers.get("payment-response").or_else(|| response.headers.get("x-payment-response"))?)
+        .ok()?;
+    let json: Value = serde_json::from_slice(&json).ok()?;
+    hex::decode_fixed(json["transaction"].as_str()?)
 }
 
 impl std::fmt::Debug for Shop {

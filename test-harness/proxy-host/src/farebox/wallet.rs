@@ -3,7 +3,7 @@
 use super::{MAX_TIMEOUT, NETWORK, PAYEE, TOKEN};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use farebox_core::crypto::hex;
+use farebox_core::crypto::{hex, keccak256};
 use farebox_core::rail::x402::eip3009::{Authorization, Domain, uint_word};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug)]
 pub struct Wallet {
     key: Option<SigningKey>,
-    address: &'static str,
+    address: [u8; 20],
 }
 
 impl Wallet {
@@ -20,8 +20,27 @@ impl Wallet {
     #[must_use]
     pub fn test() -> Self {
         let key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-        let key = hex::decode(key).and_then(|key| SigningKey::from_slice(&key).ok());
-        Self { key, address: "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266" }
+        Self::new(hex::decode_fixed(key).unwrap_or_default())
+    }
+
+    /// The wallet of a secret, which must not be zero.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        let key = SigningKey::from_slice(&secret).ok();
+        let point = key.as_ref().map(|key| key.verifying_key().to_sec1_point(false));
+        let mut address = [0; 20];
+        if let Some((_, xy)) = point.as_ref().and_then(|point| point.as_bytes().split_first()) {
+            for (to, from) in address.iter_mut().zip(keccak256(&[xy]).into_iter().skip(12)) {
+                *to = from;
+            }
+        }
+        Self { key, address }
+    }
+
+    /// `0x` and 40 digits in lower case.
+    #[must_use]
+    pub fn address(&self) -> String {
+        hex::encode(&self.address)
     }
 
     /// Signs a payment of `value` atomic units that is valid from now for the time that offers allow.
@@ -29,7 +48,7 @@ impl Wallet {
     pub fn pay(&self, value: u128, nonce: [u8; 32], now_seconds: u64) -> Payment {
         let before = now_seconds + MAX_TIMEOUT;
         let mut authorization = Authorization {
-            from: hex::decode_fixed(self.address).unwrap_or_default(),
+            from: self.address,
             to: hex::decode_fixed(PAYEE).unwrap_or_default(),
             value: uint_word(value),
             valid_after: uint_word(0),
@@ -44,7 +63,7 @@ impl Wallet {
             authorization.signature = signature.to_bytes().to_vec();
             authorization.signature.push(27 + recovery.to_byte());
         }
-        Payment { nonce, value, before, from: self.address, signature: hex::encode(&authorization.signature) }
+        Payment { nonce, value, before, from: self.address(), signature: hex::encode(&authorization.signature) }
     }
 }
 
@@ -57,7 +76,8 @@ pub struct Payment {
     pub value: u128,
     /// Unix seconds at which it ends.
     pub before: u64,
-    from: &'static str,
+    /// Address of the payer, in lower case.
+    pub from: String,
     signature: String,
 }
 
@@ -80,6 +100,8 @@ pub struct Spelling {
     pub echo: Option<String>,
     /// Members in another order, and white space.
     pub shuffled: bool,
+    /// As version 1 of the protocol, which copies no offer and echoes no nonce. The header's name follows.
+    pub version1: bool,
     /// The copied offer is one that settles before.
     pub upfront: bool,
     /// A digit of the signature changed.
@@ -122,7 +144,7 @@ impl Payment {
             "payload": {
                 "signature": signature,
                 "authorization": {
-                    "from": digits(self.from),
+                    "from": digits(&self.from),
                     "to": digits(PAYEE),
                     "value": decimal(self.value),
                     "validAfter": decimal(0),
@@ -131,6 +153,14 @@ impl Payment {
                 }
             }
         });
+        if spelling.version1 {
+            return json!({
+                "x402Version": 1,
+                "scheme": spelling.scheme.as_deref().unwrap_or("exact"),
+                "network": spelling.network.as_deref().unwrap_or("base-sepolia"),
+                "payload": payment["payload"]
+            });
+        }
         if spelling.upfront {
             payment["accepted"]["extra"]["paymentFlow"] = "upfront".into();
         }
@@ -140,7 +170,13 @@ impl Payment {
         payment
     }
 
-    /// The value of `PAYMENT-SIGNATURE`.
+    /// Name of the header that carries it.
+    #[must_use]
+    pub fn header_name(spelling: &Spelling) -> &'static str {
+        if spelling.version1 { "x-payment" } else { "payment-signature" }
+    }
+
+    /// The header's value.
     #[must_use]
     pub fn header(&self, spelling: &Spelling) -> String {
         let json = self.json(spelling);

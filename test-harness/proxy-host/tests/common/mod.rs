@@ -9,22 +9,27 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-fn built(package: &str) -> PathBuf {
+fn built(package: &str, features: &[&str]) -> PathBuf {
     static TOOLS: OnceLock<rig::Tools> = OnceLock::new();
     let tools = TOOLS.get_or_init(|| rig::Tools::ensure(&|step| eprintln!("{step}")).unwrap());
-    rig::wasm::build(tools, package, &[]).unwrap()
+    rig::wasm::build(tools, package, features).unwrap()
 }
 
 /// Our filter.
 pub fn filter() -> Filter {
     static FILTER: OnceLock<Filter> = OnceLock::new();
-    FILTER.get_or_init(|| Filter::load(&built("farebox-filter")).unwrap()).clone()
+    FILTER.get_or_init(|| Filter::load(&built("farebox-filter", &[])).unwrap()).clone()
+}
+
+/// Our filter, with faults that `FAREBOX_MUTANT` switches on.
+pub fn mutants() -> Filter {
+    Filter::load(&built("farebox-filter", &["mutants"])).unwrap()
 }
 
 /// The filter written with the SDK.
 pub fn baseline() -> Filter {
     static FILTER: OnceLock<Filter> = OnceLock::new();
-    FILTER.get_or_init(|| Filter::load(&built("farebox-baseline")).unwrap()).clone()
+    FILTER.get_or_init(|| Filter::load(&built("farebox-baseline", &[])).unwrap()).clone()
 }
 
 /// A gate with a shop behind it.
@@ -46,7 +51,7 @@ impl Gate {
         for _ in 0..vms {
             host.start(json, &[]).unwrap();
         }
-        host.advance(200); // the first tick: what facilitators support
+        host.advance(2500); // until every worker has learnt what facilitators support
         shop.borrow_mut().calls.clear();
         Self { host, shop, wallet: Wallet::test(), nonces: std::cell::Cell::new(1) }
     }
@@ -68,7 +73,7 @@ impl Gate {
         let path = request.headers.text(":path").unwrap().to_owned();
         let nonce = payment.map(|(payment, _)| payment.nonce);
         let request = match payment {
-            Some((payment, spelling)) => request.header("payment-signature", &payment.header(spelling)),
+            Some((payment, spelling)) => request.header(Payment::header_name(spelling), &payment.header(spelling)),
             None => request,
         };
         let id = self.host.open(vm, request);
@@ -99,4 +104,10 @@ impl Gate {
 pub fn code(response: &Response) -> String {
     let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     json["code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The shop's answer to a settlement that it carried out.
+pub fn settled(payment: &Payment) -> String {
+    let transaction: String = payment.nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(r#"{{"success":true,"transaction":"0x{transaction}","network":"eip155:84532"}}"#)
 }
