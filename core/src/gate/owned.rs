@@ -54,8 +54,15 @@ fn strip(headers: &Headers, edits: &mut Edits, unwanted: impl Fn(&[u8]) -> bool)
     }
 }
 
+/// Fields that some caches obey before `Cache-Control` (RFC 9213 and those it grew from).
+const CACHE_ORDERS: [&str; 5] =
+    ["cdn-cache-control", "surrogate-control", "cloudflare-cdn-cache-control", "edge-control", "x-accel-expires"];
+
 /// Changes to a paid response: it belongs to whoever paid, so no shared cache may keep it.
 pub(super) fn keep_private(edits: &mut Edits) {
+    for name in CACHE_ORDERS {
+        edits.remove(name);
+    }
     edits.set("cache-control", "private, no-store");
     edits.add("vary", "authorization, payment-signature, x-payment");
 }
