@@ -3,6 +3,7 @@
 use super::Visit;
 use super::earlier::Earlier;
 use super::hold::Hold;
+use super::limits::Forwarded;
 use super::refusal::Refusal;
 use super::settle::{GRACE, NotPaid, settle, unknown};
 use super::{Gate, owned};
@@ -35,6 +36,7 @@ pub(super) struct Verified<H: Host> {
     pub(super) hold: Hold<H>,
     pub(super) offer: Offer,
     pub(super) payment: Payment,
+    pub(super) forwarded: Forwarded<H>,
 }
 
 /// A request to a priced route, with what deciding it needs.
@@ -216,7 +218,8 @@ impl<H: Host> Case<'_, H> {
             }
         }
         self.forwarding(&mut hold).await?;
-        Ok(Admitted::Verified(Box::new(Verified { hold, offer, payment })))
+        let forwarded = Forwarded::new(self.gate, self.host, payment.account());
+        Ok(Admitted::Verified(Box::new(Verified { hold, offer, payment, forwarded })))
     }
 
     /// Settle before: the money moves, then the request may go.

@@ -59,14 +59,12 @@ impl<H: Host> Admitted<H> {
         match self {
             Self::Free => Ok(Outcome::unpaid("free")),
             Self::Verified(verified) if !success || mutant::is("no_settle") => {
-                if let Some(account) = verified.payment.account() {
-                    gate.counters.uncharged(&account, host.now_millis());
-                }
                 verified.hold.release().await;
                 Ok(Outcome::unpaid("upstream_failed"))
             }
             Self::Verified(verified) => {
-                let Verified { hold, offer, payment } = *verified;
+                let Verified { hold, offer, payment, forwarded } = *verified;
+                forwarded.delivered();
                 let offer = metered(host, visit, offer, held);
                 settle(gate, host, hold, &offer, &payment, GRACE).await.map_or_else(
                     |not_paid| Err(refused(gate, host, visit, not_paid)),

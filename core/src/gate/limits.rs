@@ -1,5 +1,7 @@
 //! What one source or payer may cost, counted by each worker in memory that does not grow.
 
+use super::Gate;
+use crate::host::Host;
 use crate::policy::Limits;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -48,11 +50,6 @@ impl Counters {
         self.uncharged_forwards.has_room(payer, now_millis)
     }
 
-    /// Counts a request that was forwarded and not charged.
-    pub(super) fn uncharged(&self, payer: &str, now_millis: u64) {
-        self.uncharged_forwards.hit(payer, now_millis);
-    }
-
     /// A place among the payments of `source` under verification, until it is dropped; `None` if all are taken.
     pub(super) fn verify(&self, source: &str) -> Option<Verifying> {
         let mut verifying = self.verifying.borrow_mut();
@@ -62,6 +59,34 @@ impl Counters {
         }
         *count += 1;
         Some(Verifying { all: Rc::clone(&self.verifying), source: source.to_owned() })
+    }
+}
+
+/// A request that is forwarded and may come to be charged. Dropped before it is, whether the upstream failed or the
+/// client left, it counts as uncharged.
+pub(super) struct Forwarded<H: Host> {
+    gate: Rc<Gate>,
+    host: H,
+    payer: Option<String>,
+}
+
+impl<H: Host> Forwarded<H> {
+    /// For a request that `payer` (CAIP-10) is to pay for; nobody is counted if it is not known who that is.
+    pub(super) fn new(gate: &Rc<Gate>, host: &H, payer: Option<String>) -> Self {
+        Self { gate: Rc::clone(gate), host: host.clone(), payer }
+    }
+
+    /// The upstream did what is to be paid for.
+    pub(super) fn delivered(mut self) {
+        self.payer = None;
+    }
+}
+
+impl<H: Host> Drop for Forwarded<H> {
+    fn drop(&mut self) {
+        if let Some(payer) = &self.payer {
+            self.gate.counters.uncharged_forwards.hit(payer, self.host.now_millis());
+        }
     }
 }
 

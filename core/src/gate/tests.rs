@@ -813,6 +813,14 @@ fn what_one_source_or_payer_costs_is_limited() {
     assert_eq!(statuses, [402, 402, 402, 402, 402, 429, 429]);
     let statuses: Vec<u16> = (0..4).map(|n| pay(&host, &gate, "/premium-data", &signed(n, nonce(n))).status).collect();
     assert_eq!(statuses, [500, 500, 429, 429]);
+    // A client that leaves while the upstream works costs as much as an upstream that fails.
+    let host = TestHost::new(NOW, honest, |_: &Headers| None);
+    let gate = gate_with("after", limited);
+    for n in 0..2 {
+        host.send(&gate, request("GET", "/premium-data", &[("payment-signature", &signed(n, nonce(n)))])).hang_up();
+        host.work();
+    }
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(3, nonce(3))).status, 429);
     let host = TestHost::new(NOW, honest, upstream("200"));
     let gate = gate_with("after", limited);
     let statuses: Vec<u16> = (0..5).map(|n| pay(&host, &gate, "/dear", &signed(n, nonce(n))).status).collect();

@@ -40,7 +40,7 @@ pub enum Auth {
     /// Value of `Authorization` after `Bearer `.
     Bearer(Secret),
     /// A key that signs a token for each request.
-    Cdp(ApiKey),
+    Cdp(Box<ApiKey>),
 }
 
 impl Facilitator {
@@ -189,7 +189,7 @@ fn auth(
             let wrong = |hint: &str| {
                 mistakes.add(secret_at, format!("the value of {} is no key", quoted(&cdp.key_secret_env)), hint);
             };
-            ApiKey::read(&id, &secret).map_err(wrong).ok().map(Auth::Cdp)
+            ApiKey::read(&id, &secret).map_err(wrong).ok().map(|key| Auth::Cdp(Box::new(key)))
         }
         (found, _) => {
             let found = if found.is_some() { "found two ways" } else { "found an empty object" };

@@ -46,7 +46,10 @@ fn scripted(script: &Script) -> TestHost {
     TestHost::new(NOW, service, upstream("200"))
 }
 
-fn script(answers: &[(&'static str, fn() -> Given)]) -> Script {
+/// What a service answers at a path.
+type Answers<'a> = &'a [(&'static str, fn() -> Given)];
+
+fn script(answers: Answers<'_>) -> Script {
     let script = Script::default();
     for (at, answer) in answers {
         script.borrow_mut().insert(at, Box::new(*answer));

@@ -299,7 +299,7 @@ proptest! {
             Some(_) => format!("{text}{}", " ".repeat(Answer::MAX_BODY)),
         };
         let (yes, no) = (yes == Some(json!(true)), yes == Some(json!(false)));
-        let no_reason = matches!(&reason, None) || reason == Some(json!(""));
+        let no_reason = reason.is_none() || reason == Some(json!(""));
         let our_payer = payer.as_ref().is_none_or(|payer| {
             payer.as_str().is_some_and(|payer| payer.to_lowercase() == PAYER.to_lowercase())
         });
