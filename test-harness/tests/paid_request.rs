@@ -224,6 +224,49 @@ async fn an_outage_is_a_503_and_a_settlement_without_an_answer_is_never_a_402() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_facilitator_that_keeps_failing_is_left_alone_in_view_and_works_again_without_a_restart() {
+    let mut plan = Plan { workers: 1, ..plan_with(&[]) };
+    plan.policy = |origin| {
+        let mut policy = test_policy(origin);
+        policy["facilitators"][0]["breaker"] = serde_json::json!({ "failures": 2, "open_seconds": 3 });
+        policy
+    };
+    let stack = Stack::start(tools(), plan).await.unwrap();
+    let payment = scenario::sign(&stack, "/plain/after").await.unwrap();
+    let metric = async |name: &str, tag: &str| {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let prometheus = stack.envoy.prometheus().await.unwrap();
+        let wanted =
+            |line: &&str| line.starts_with(name) && line.contains("facilitator=\"official\"") && line.contains(tag);
+        let line = prometheus.lines().find(wanted).unwrap_or_else(|| panic!("no {name} {tag} in\n{prometheus}"));
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(metric("farebox_breaker_state", "").await, "0");
+
+    let verify = Operation::Verify;
+    stack.facilitator.set_faults(verify, &[Fault::answer(502, "<html>").always()]).await.unwrap();
+    for _ in 0..2 {
+        let got = scenario::send(&stack, "GET", "/plain/after", Some(&payment)).await.unwrap();
+        assert_eq!((got.status, got.code().as_str()), (503, "facilitator_unavailable"));
+    }
+    let asked = stack.facilitator.counts().await.unwrap().verify;
+    assert_eq!(metric("farebox_breaker_state", "").await, "2");
+    assert_eq!(metric("farebox_breaker_transitions_total", "state=\"open\"").await, "1");
+    let got = scenario::send(&stack, "GET", "/plain/after", None).await.unwrap();
+    assert_eq!((got.status, got.code().as_str()), (503, "offers_unavailable"));
+    let got = scenario::send(&stack, "GET", "/plain/after", Some(&payment)).await.unwrap();
+    assert_eq!((got.status, got.code().as_str()), (503, "facilitator_unavailable"));
+    assert_eq!(stack.facilitator.counts().await.unwrap().verify, asked);
+
+    stack.facilitator.set_faults(verify, &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let got = scenario::send(&stack, "GET", "/plain/after", Some(&payment)).await.unwrap();
+    assert_eq!(got.status, 200);
+    assert_eq!(metric("farebox_breaker_state", "").await, "0");
+    assert_eq!(metric("farebox_breaker_transitions_total", "state=\"half_open\"").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operators_see_decisions_callouts_and_claims() {
     let stack = stack().await;
     let paid = scenario::buy(&stack, "/plain/after").await.unwrap();
