@@ -134,6 +134,8 @@ codes! {
     OffersUnavailable = "offers_unavailable", 503, "Payments cannot be taken at the moment", RetryLater;
     /// The ledger cannot take another claim, or its store failed.
     LedgerUnavailable = "ledger_unavailable", 503, "Payments cannot be recorded at the moment", ResendSamePayment;
+    /// The host did not give the upstream's response headers, so that nobody knows whether it did what was paid for.
+    UpstreamUnreadable = "upstream_unreadable", 502, "The upstream's response could not be read", ResendSamePayment;
     /// The policy denies this route.
     RouteDenied = "route_denied", 403, "The route is denied", GiveUp;
     /// No route matches, and the policy denies the rest.

@@ -9,28 +9,27 @@ use crate::host::{Event, Fact, Held, Host, Level};
 use crate::http::Edits;
 use crate::mutant;
 use crate::policy::Route;
+use crate::problem::{Code, Problem};
 use crate::rail::{Offer, Paid};
 use std::rc::Rc;
 
 /// What is released to the client.
-pub(super) struct Outcome<H: Host> {
+pub(super) struct Outcome {
     pub(super) decision: &'static str,
     pub(super) edits: Edits,
     paid: Option<Paid>,
-    /// The claim, to be marked delivered once the response has been let go.
-    pub(super) hold: Option<Hold<H>>,
 }
 
-impl<H: Host> Outcome<H> {
+impl Outcome {
     fn unpaid(decision: &'static str) -> Self {
-        Self { decision, edits: Edits::default(), paid: None, hold: None }
+        Self { decision, edits: Edits::default(), paid: None }
     }
 
-    fn paid(decision: &'static str, paid: Paid, hold: Option<Hold<H>>) -> Self {
+    fn paid(decision: &'static str, paid: Paid) -> Self {
         let mut edits = Edits::default();
         edits.set(paid.header, paid.response.clone());
         owned::keep_private(&mut edits);
-        Self { decision, edits, paid: Some(paid), hold }
+        Self { decision, edits, paid: Some(paid) }
     }
 
     /// Leaves who paid what for the access log.
@@ -54,32 +53,63 @@ impl<H: Host> Admitted<H> {
         host: &H,
         visit: &Visit<'_>,
         held: &R,
-    ) -> Result<Outcome<H>, Refusal> {
-        let success = visit.route.is_none_or(|route| succeeded(held, route)) || mutant::is("charge_failures");
-        match self {
-            Self::Free => Ok(Outcome::unpaid("free")),
-            Self::Verified(verified) if !success || mutant::is("no_settle") => {
+    ) -> Result<Outcome, Refusal> {
+        let service = visit.route.map_or(Service::Done, |route| Service::of(held, route));
+        match (self, service) {
+            (Self::Free, _) => Ok(Outcome::unpaid("free")),
+            (Self::Verified(verified), Service::Unreadable) => {
+                verified.hold.release().await;
+                Err(unreadable("nothing was charged").into())
+            }
+            (Self::Verified(verified), service)
+                if (service == Service::Failed && !mutant::is("charge_failures")) || mutant::is("no_settle") =>
+            {
                 verified.hold.release().await;
                 Ok(Outcome::unpaid("upstream_failed"))
             }
-            Self::Verified(verified) => {
+            (Self::Verified(verified), _) => {
                 let Verified { hold, offer, payment, forwarded } = *verified;
                 forwarded.delivered();
                 let offer = metered(host, visit, offer, held);
-                settle(gate, host, hold, &offer, &payment, GRACE).await.map_or_else(
-                    |not_paid| Err(refused(gate, host, visit, not_paid)),
-                    |(hold, paid)| Ok(Outcome::paid("paid", paid, Some(hold))),
-                )
+                match settle(gate, host, hold, &offer, &payment, GRACE).await {
+                    Ok((hold, paid)) => deliver("paid", hold, paid).await,
+                    Err(not_paid) => Err(refused(gate, host, visit, not_paid)),
+                }
             }
-            Self::Paid { hold, paid, .. } if !success => {
+            (Self::Paid { hold, paid, .. }, Service::Unreadable) => {
                 hold.failed().await;
-                Ok(Outcome::paid("paid_undelivered", paid, None))
+                Err(with_receipt(unreadable("the payment is kept, and the same payment is served"), &paid))
             }
-            Self::Paid { hold, paid, again } => {
-                Ok(Outcome::paid(if again { "redelivered" } else { "paid" }, paid, Some(hold)))
+            (Self::Paid { hold, paid, .. }, Service::Failed) => {
+                hold.failed().await;
+                Ok(Outcome::paid("paid_undelivered", paid))
+            }
+            (Self::Paid { hold, paid, again }, Service::Done) => {
+                deliver(if again { "redelivered" } else { "paid" }, hold, paid).await
             }
         }
     }
+}
+
+/// Records the delivery, then lets it happen: one that cannot be recorded could be asked for again.
+async fn deliver<H: Host>(decision: &'static str, hold: Hold<H>, paid: Paid) -> Result<Outcome, Refusal> {
+    match hold.delivered().await {
+        Ok(()) => Ok(Outcome::paid(decision, paid)),
+        Err(error) => {
+            let detail = format!("{error}; the payment is kept: send the same payment again, and do not pay anew");
+            Err(with_receipt(Problem::new(Code::LedgerUnavailable, detail), &paid))
+        }
+    }
+}
+
+fn with_receipt(problem: Problem, paid: &Paid) -> Refusal {
+    let mut refusal = Refusal::from(problem);
+    refusal.headers.push((paid.header.to_owned(), paid.response.clone()));
+    refusal
+}
+
+fn unreadable(what_now: &str) -> Problem {
+    Problem::new(Code::UpstreamUnreadable, format!("the upstream's response could not be read; {what_now}"))
 }
 
 /// The offer as the upstream's response says that it is to be charged.
@@ -92,16 +122,28 @@ fn metered<H: Host, R: Held>(host: &H, visit: &Visit<'_>, offer: Offer, held: &R
     offer
 }
 
-/// Whether the upstream's response headers say that it did what was paid for.
-///
-/// A status of 400 or more, or none, is a failure; a redirect is one unless the route says otherwise; so is a gRPC
-/// response that ends with its headers and a status other than 0.
-fn succeeded<R: Held>(held: &R, route: &Route) -> bool {
-    let grpc_failed = held.headers().first("grpc-status").is_some_and(|status| status != b"0");
-    match held.status() {
-        100..=299 => !grpc_failed,
-        300..=399 => route.redirects_are_success && !grpc_failed,
-        _ => false,
+/// What the upstream's response headers say of the service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Service {
+    /// It did what was paid for.
+    Done,
+    /// It did not.
+    Failed,
+    /// The host does not give the headers: nothing may be let go on doubt.
+    Unreadable,
+}
+
+impl Service {
+    /// A status of 400 or more is a failure; a redirect is one unless the route says otherwise; so is a gRPC response
+    /// that ends with its headers and a status other than 0.
+    fn of<R: Held>(held: &R, route: &Route) -> Self {
+        let grpc_failed = held.headers().first("grpc-status").is_some_and(|status| status != b"0");
+        match held.status() {
+            0 => Self::Unreadable,
+            100..=299 if !grpc_failed => Self::Done,
+            300..=399 if route.redirects_are_success && !grpc_failed => Self::Done,
+            _ => Self::Failed,
+        }
     }
 }
 

@@ -59,23 +59,27 @@ impl<H: Host> Hold<H> {
         }
     }
 
-    /// The response is on its way to the client.
-    pub(super) async fn delivered(self) {
-        self.served(Service::Delivered).await;
+    /// The response is about to be let go to the client.
+    ///
+    /// # Errors
+    /// If that cannot be recorded: the response must not be let go, because it could be asked for again.
+    pub(super) async fn delivered(mut self) -> Result<(), StoreError> {
+        let Some(ticket) = &self.ticket else { return Err(StoreError::Lost) };
+        let now = self.host.now();
+        let to =
+            Conclusion { money: self.money, service: Service::Delivered, deadline: now, transaction: String::new() };
+        self.host.store().conclude(ticket, &to, now).await?;
+        if let (Some(ticket), Some(index)) = (self.ticket.take(), &self.index) {
+            let _ = self.host.store().unpoint(&index.id, &ticket.id, now).await;
+        }
+        Ok(())
     }
 
     /// The upstream failed after the money moved: the buyer is owed a delivery.
-    pub(super) async fn failed(self) {
-        self.served(Service::Failed).await;
-    }
-
-    async fn served(mut self, service: Service) {
+    pub(super) async fn failed(mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = self.host.now();
-            conclude(&self.host, &ticket, self.money, service, now, String::new()).await;
-            if let (Service::Delivered, Some(index)) = (service, &self.index) {
-                let _ = self.host.store().unpoint(&index.id, &ticket.id, now).await;
-            }
+            conclude(&self.host, &ticket, self.money, Service::Failed, now, String::new()).await;
         }
     }
 }

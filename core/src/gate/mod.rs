@@ -112,11 +112,7 @@ impl Gate {
                 if mutant::is("late_release") {
                     host.sleep(1000).await;
                 }
-                let done = held.release(response_edits);
-                if let Some(hold) = outcome.hold {
-                    hold.delivered().await;
-                }
-                done
+                held.release(response_edits)
             }
             Err(refusal) => {
                 let decision = refusal.problem.code.wire();

@@ -191,11 +191,19 @@ fn a_failed_upstream_is_not_charged_and_the_payment_stays_good() {
 
 #[test]
 fn redirects_and_trailers_only_grpc_failures_are_not_charged() {
-    for response in [vec![(":status", "302")], vec![(":status", "200"), ("grpc-status", "7")], vec![]] {
+    for response in [vec![(":status", "302")], vec![(":status", "200"), ("grpc-status", "7")]] {
         let host = TestHost::new(NOW, honest, move |_: &Headers| Some(response.iter().copied().collect()));
         pay(&host, &gate("after"), "/premium-data", &payment());
         assert_eq!(host.calls(), ["/verify"]);
     }
+}
+
+#[test]
+fn a_response_that_cannot_be_read_is_not_let_go_and_not_charged() {
+    let host = TestHost::new(NOW, honest, |_: &Headers| Some(Headers::default()));
+    let reply = pay(&host, &gate("after"), "/premium-data", &payment());
+    assert_eq!((reply.status, code(&reply).as_str()), (502, "upstream_unreadable"));
+    assert_eq!(host.calls(), ["/verify"]);
 }
 
 #[test]
