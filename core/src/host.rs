@@ -245,9 +245,9 @@ pub enum Event<'a> {
     },
     /// A callout ended: `farebox_callout_milliseconds` by kind, and `farebox_callouts_total` by kind and outcome.
     Callout {
-        /// `verify`, `settle`, `supported`.
+        /// `verify`, `settle`, `supported`, `rpc`.
         kind: &'static str,
-        /// `ok`, `refused`, `failed`.
+        /// `ok`, `refused`, `failed`; for `settle` also `not_sent` and `unknown`.
         outcome: &'static str,
         /// From sending to the whole answer.
         millis: u64,

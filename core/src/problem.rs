@@ -174,7 +174,7 @@ impl Code {
             404 | 405 => UNIMPLEMENTED,
             409 => ABORTED,
             429 => RESOURCE_EXHAUSTED,
-            503 => UNAVAILABLE,
+            502 | 503 => UNAVAILABLE,
             _ => INVALID_ARGUMENT,
         }
     }

@@ -15,6 +15,9 @@ const ANSWERS: [&[u8]; 4] = [b"payment-required", b"payment-response", b"x-payme
 const OVERRIDES: [&[u8]; 5] =
     [b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"];
 
+/// Prefixes of what makes a proxy send a request more than once or give up on it at another time than the operator set.
+const RETRIES: [&[u8]; 4] = [b"x-envoy-retr", b"x-envoy-max-retries", b"x-envoy-upstream-rq-", b"x-envoy-hedge-"];
+
 /// Changes to the request: the canonical path, no credential, no field that is ours to set.
 pub(super) fn towards_upstream(headers: &Headers, request: &CanonicalRequest) -> Edits {
     let mut edits = Edits::default();
@@ -24,7 +27,12 @@ pub(super) fn towards_upstream(headers: &Headers, request: &CanonicalRequest) ->
     if headers.text(":authority").is_some_and(|authority| authority != request.authority()) {
         edits.set(":authority", request.authority());
     }
-    strip(headers, &mut edits, |name| rail::is_credential(name) || is_ours(name) || OVERRIDES.contains(&name));
+    strip(headers, &mut edits, |name| {
+        rail::is_credential(name)
+            || is_ours(name)
+            || OVERRIDES.contains(&name)
+            || RETRIES.iter().any(|prefix| name.starts_with(prefix))
+    });
     edits
 }
 

@@ -472,6 +472,8 @@ fn owned_fields_are_stripped_on_every_route_in_both_directions() {
         ("farebox_token_id", "1"),
         ("capability-token", "1"),
         ("x-http-method-override", "DELETE"),
+        ("x-envoy-retry-on", "5xx"),
+        ("X-Envoy-Upstream-Rq-Per-Try-Timeout-Ms", "1"),
         ("x-keep", "1"),
     ];
     let reply = host.send(&gate("after"), request("GET", "/free", &forged)).reply().unwrap();

@@ -128,7 +128,7 @@ pub enum PaymentIdentifier {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DefaultAccess {
-    /// It is refused (403).
+    /// It is refused (404).
     Denied,
     /// It is forwarded without payment.
     Free,

@@ -56,7 +56,7 @@ fn every_refusal_has_a_grpc_status() {
             404 | 405 => 12,
             409 => 10,
             429 => 8,
-            503 => 14,
+            502 | 503 => 14,
             400 | 414 | 421 => 3,
             other => panic!("{other} has no gRPC status: {code:?}"),
         };

@@ -1,4 +1,4 @@
-//! The bytes of one slot: a version, then entries one after another, each at most 128 bytes.
+//! The bytes of one slot: a version, then entries one after another, each at most 128 bytes where the transaction is a 32-byte hash.
 
 use crate::ledger::{Binding, Claim, ClaimId, Money, Pointer, Service, StoreError};
 
