@@ -27,6 +27,7 @@
 //! | [`stack`] | all of it together, and the policy of most tests |
 //! | [`scenario`] | what tests and proofs try on a stack |
 //! | [`money`] | the fault matrix |
+//! | [`proofs`] | what else the money rules are tried by: failover, clients, streaming, thieves, faults of the host |
 //! | [`mistakes`] | policies that must be refused |
 //! | [`raw`] | requests byte for byte |
 //! | [`accounts`] | the public test accounts |
@@ -70,6 +71,7 @@ pub mod mistakes;
 pub mod money;
 pub mod permit2;
 pub mod process;
+pub mod proofs;
 pub mod raw;
 pub mod replay;
 pub mod scenario;

@@ -33,7 +33,12 @@ pub struct Row {
 /// # Errors
 /// If the file is not there or not as its README says.
 pub fn rows() -> Result<Vec<Row>> {
-    let file = crate::tools::workspace_dir().join("test-harness/vectors/money.json");
+    read_rows("money.json")
+}
+
+/// The rows of a file in `vectors/`.
+pub(crate) fn read_rows(file: &str) -> Result<Vec<Row>> {
+    let file = crate::tools::workspace_dir().join("test-harness/vectors").join(file);
     Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
@@ -55,6 +60,19 @@ pub struct Cell {
     pub got: String,
     /// Atomic units that the payee had more afterwards, as a multiple of the price.
     pub charged: u128,
+}
+
+impl Cell {
+    /// What a response, if there was one, and a charge come to.
+    pub fn of(got: Option<&Got>, charged: u128) -> Self {
+        let (status, got) = match got {
+            None => (0, "nothing".to_owned()),
+            Some(got) if got.status == 200 && !got.broken => (200, "served".to_owned()),
+            Some(got) if got.code().is_empty() => (got.status, "failed".to_owned()),
+            Some(got) => (got.status, got.code()),
+        };
+        Self { status, got, charged }
+    }
 }
 
 impl std::fmt::Display for Cell {
@@ -200,7 +218,7 @@ pub async fn try_row(stack: &Stack, row: &Row, number: usize) -> Result<Tried> {
 }
 
 /// Waits until the gate offers something for `path` again: a facilitator that said 429 is left alone for a while.
-async fn ready(stack: &Stack, path: &str) -> Result<()> {
+pub(crate) async fn ready(stack: &Stack, path: &str) -> Result<()> {
     crate::process::wait_for("an offer", Duration::from_secs(15), || async {
         let got = scenario::send(stack, "GET", path, None).await.ok()?;
         (got.status == 402).then_some(())
@@ -213,13 +231,7 @@ async fn cell(stack: &Stack, attempt: impl Future<Output = Result<Option<Got>>>)
     let before = stack.chain.balance(PAYEE.address).await?;
     let got = attempt.await?;
     let charged = (stack.chain.balance(PAYEE.address).await? - before) / 10_000;
-    let (status, got) = match got {
-        None => (0, "nothing".to_owned()),
-        Some(got) if got.status == 200 && !got.broken => (200, "served".to_owned()),
-        Some(got) if got.code().is_empty() => (got.status, "failed".to_owned()),
-        Some(got) => (got.status, got.code()),
-    };
-    Ok(Cell { status, got, charged })
+    Ok(Cell::of(got.as_ref(), charged))
 }
 
 async fn answer(stack: &Stack, path: &str, payment: &str) -> Result<Option<Got>> {

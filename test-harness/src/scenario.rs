@@ -103,9 +103,18 @@ impl Got {
 /// # Errors
 /// If there is no response at all.
 pub async fn send(stack: &Stack, method: &str, path: &str, payment: Option<&str>) -> Result<Got> {
-    let mut request = crate::http::client().request(method.parse()?, stack.url(path));
-    if let Some(payment) = payment {
-        request = request.header("payment-signature", payment);
+    let payment = payment.map(|payment| ("payment-signature", payment));
+    request(method, &stack.url(path), payment.as_slice()).await
+}
+
+/// Sends a request with these headers.
+///
+/// # Errors
+/// If there is no response at all.
+pub async fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Got> {
+    let mut request = crate::http::client().request(method.parse()?, url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let response = request.timeout(Duration::from_secs(60)).send().await?;
     let status = response.status().as_u16();

@@ -9,6 +9,9 @@ use tempfile::TempDir;
 use crate::envoy_config::{Config, Configuration, FACILITATOR, RPC, WasmFilter, farebox_stats_tags};
 use crate::{Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Tools, Upstream, accounts};
 
+/// A last change to something.
+pub type Change<T> = Box<dyn FnOnce(&mut T) + Send>;
+
 /// How a stack is to be.
 pub struct Plan {
     /// The filter's `.wasm`.
@@ -23,8 +26,10 @@ pub struct Plan {
     pub stop_iteration: bool,
     /// Variables of Envoy's environment that the filter may read.
     pub env: Vec<(String, String)>,
-    /// Last changes to Envoy's configuration.
-    pub adjust: fn(&mut Config),
+    /// Last changes to what Envoy's configuration is made from.
+    pub adjust: Change<Config>,
+    /// Last changes to Envoy's configuration itself.
+    pub edit: Change<Value>,
 }
 
 impl Plan {
@@ -37,7 +42,8 @@ impl Plan {
             structured: true,
             stop_iteration: false,
             env: Vec::new(),
-            adjust: |_| {},
+            adjust: Box::new(|_| {}),
+            edit: Box::new(|_| {}),
         }
     }
 
@@ -45,6 +51,20 @@ impl Plan {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a last change to what Envoy's configuration is made from.
+    #[must_use]
+    pub fn adjust(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.adjust = Box::new(change);
+        self
+    }
+
+    /// With a last change to Envoy's configuration itself.
+    #[must_use]
+    pub fn edit(mut self, change: impl FnOnce(&mut Value) + Send + 'static) -> Self {
+        self.edit = Box::new(change);
         self
     }
 }
@@ -93,7 +113,9 @@ impl Stack {
             filter = filter.host_env_key(name);
         }
         config = config.filter(filter);
-        let mut envoy = EnvoyConfig::new(config.to_text()).concurrency(plan.workers);
+        let mut bootstrap = config.build();
+        (plan.edit)(&mut bootstrap);
+        let mut envoy = EnvoyConfig::new(format!("{bootstrap:#}")).concurrency(plan.workers);
         for (name, value) in &plan.env {
             envoy = envoy.env(name, value);
         }
@@ -108,19 +130,21 @@ impl Stack {
     }
 }
 
+/// A route of a policy that costs $0.01, with further fields, or other values of them.
+pub fn priced(name: &str, path: &str, more: Value) -> Value {
+    let mut route = serde_json::json!({
+        "name": name, "path": path, "description": name, "mime_type": "application/json",
+        "response_timeout_seconds": 30,
+        "offers": [{ "price": "$0.01", "network": crate::chain::NETWORK, "max_timeout_seconds": 120 }]
+    });
+    if let (Some(route), Value::Object(more)) = (route.as_object_mut(), more) {
+        route.extend(more);
+    }
+    route
+}
+
 /// The policy of most tests: one route of each kind, priced $0.01 unless its name says otherwise.
 pub fn test_policy(origin: &str) -> Value {
-    let priced = |name: &str, path: &str, more: Value| {
-        let mut route = serde_json::json!({
-            "name": name, "path": path, "description": name, "mime_type": "application/json",
-            "response_timeout_seconds": 30,
-            "offers": [{ "price": "$0.01", "network": crate::chain::NETWORK, "max_timeout_seconds": 120 }]
-        });
-        if let (Some(route), Some(more)) = (route.as_object_mut(), more.as_object()) {
-            route.extend(more.clone());
-        }
-        route
-    };
     let none = || serde_json::json!({});
     serde_json::json!({
         "version": 1,
