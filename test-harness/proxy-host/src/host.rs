@@ -294,6 +294,12 @@ impl Host {
         self.0.state.borrow_mut().faults.spared = functions.to_vec();
     }
 
+    /// The faults that struck since this was last asked: function or callback, and effect.
+    #[must_use]
+    pub fn struck(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.state.borrow_mut().faults.history)
+    }
+
     /// Removes every fault that has not struck.
     pub fn clear_faults(&self) {
         self.0.state.borrow_mut().faults.clear();

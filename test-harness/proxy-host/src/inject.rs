@@ -36,6 +36,8 @@ pub(crate) struct Faults {
     /// Host functions that [`At::Call`] does not strike with a status.
     pub(crate) spared: Vec<&'static str>,
     pub(crate) struck: u64,
+    /// What struck where, until somebody asks.
+    pub(crate) history: Vec<String>,
     pub(crate) trace: Option<Vec<(usize, &'static str)>>,
 }
 
@@ -53,7 +55,7 @@ impl Faults {
             trace.push((vm, name));
         }
         let spared = self.spared.contains(&name);
-        self.strike(|fault| match &fault.at {
+        self.strike(name, |fault| match &fault.at {
             At::Call(_) if spared && fault.effect != Effect::Trap => None,
             At::Call(nth) => Some(*nth),
             At::Function(function, nth) => (function == name).then_some(*nth),
@@ -62,13 +64,13 @@ impl Faults {
     }
 
     pub(crate) fn on_callback(&mut self, name: &str) -> Option<Effect> {
-        self.strike(|fault| match &fault.at {
+        self.strike(name, |fault| match &fault.at {
             At::Callback(callback, nth) => (callback == name).then_some(*nth),
             At::Call(_) | At::Function(..) => None,
         })
     }
 
-    fn strike(&mut self, concerns: impl Fn(&Fault) -> Option<u64>) -> Option<Effect> {
+    fn strike(&mut self, name: &str, concerns: impl Fn(&Fault) -> Option<u64>) -> Option<Effect> {
         let mut effect = None;
         self.set.retain_mut(|fault| {
             let Some(nth) = concerns(fault) else { return true };
@@ -79,7 +81,10 @@ impl Faults {
             effect = Some(fault.effect);
             false
         });
-        self.struck += u64::from(effect.is_some());
+        if let Some(effect) = effect {
+            self.struck += 1;
+            self.history.push(format!("{name}: {effect:?}"));
+        }
         effect
     }
 }

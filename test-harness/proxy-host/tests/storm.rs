@@ -24,7 +24,7 @@ fn no_payment_buys_two_deliveries_or_is_settled_twice() {
         let report = storm(&filter(), &plan).unwrap();
         println!("{report}\n");
         let shown = &report.violations[..report.violations.len().min(10)];
-        assert!(report.violations.is_empty(), "{shown:#?}");
+        assert!(report.violations.is_empty(), "{shown:#?}\n{:#?}", report.circumstances);
         assert_eq!(report.own_traps, 0, "{:#?}", report.last_words);
         assert!(report.delivered > 0 && report.races > 0 && report.traps > 0);
     }
