@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An end that is none.
 const OPEN: &str = "then nothing else for a minute";
 
+/// How an end begins where the gate asked nobody else: verifying goes on to the next facilitator, so none may.
+const TURNED_AWAY: &str = "503 facilitator_unavailable";
+
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -64,7 +67,7 @@ impl Figures {
         (self.charged_twice, self.served_unpaid, self.lost) == (0, 0, 0)
             && self.purchases >= 50
             && self.ends.values().sum::<usize>() == self.purchases
-            && !self.ends.keys().any(|end| end.ends_with(OPEN))
+            && !self.ends.keys().any(|end| end.ends_with(OPEN) || end.starts_with(TURNED_AWAY))
             && (self.transfers, self.authorizations) == (served, served)
             && ["open", "half_open", "closed"].into_iter().all(entered)
             && self.second[1] > self.second[0]

@@ -17,10 +17,12 @@ use crate::upstream::Answer;
 use crate::{Fault, Operation, Stack, Tools};
 
 /// What came of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Each state of the claim.
     pub states: Vec<Tried>,
+    /// States that the claim could not be brought to, and why.
+    pub not_reached: Vec<String>,
 }
 
 /// One state of a claim, and what thief and buyer got in it.
@@ -59,7 +61,8 @@ impl Figures {
                 || tried.buyer != tried.owed
                 || tried.transfers != 1
         };
-        self.states.iter().filter(wrong).map(|tried| format!("{tried:?}")).collect()
+        let wrong = self.states.iter().filter(wrong).map(|tried| format!("{tried:?}"));
+        wrong.chain(self.not_reached.iter().cloned()).collect()
     }
 
     /// All attempts.
@@ -157,16 +160,18 @@ fn policy(origin: &str) -> Value {
 /// Tries it.
 ///
 /// # Errors
-/// If a part of the stack does not answer.
+/// If the stack does not start.
 pub async fn thief(tools: &Tools, filter: &Path, env: &[(String, String)]) -> Result<Figures> {
     let stack = Stack::start(tools, plan(filter, policy, env)).await?;
-    let mut states = Vec::new();
+    let mut figures = Figures::default();
     for (number, (state, route, stage, owed)) in STATES.iter().enumerate() {
         let site = Site { stack: &stack, path: format!("/plain/thief/{route}/{number}") };
-        let tried = site.try_state(*stage, route).await.with_context(|| (*state).to_owned())?;
-        states.push(Tried { state, owed, ..tried });
+        match site.try_state(*stage, route).await {
+            Ok(tried) => figures.states.push(Tried { state, owed, ..tried }),
+            Err(why) => figures.not_reached.push(format!("{state}: {why:#}")),
+        }
     }
-    Ok(Figures { states })
+    Ok(figures)
 }
 
 struct Site<'a> {
