@@ -401,3 +401,11 @@ async fn no_spelling_of_a_priced_path_is_served_unpaid_and_the_upstream_sees_the
     let seen: BTreeSet<String> = stack.upstream.hits().into_iter().map(|hit| hit.target).collect();
     assert!(seen.is_empty(), "{seen:?}");
 }
+
+#[test]
+fn the_filter_has_not_grown_by_accident() {
+    let filter = rig::wasm::build(tools(), "farebox-filter", &[]).unwrap();
+    let bytes = std::fs::metadata(filter).unwrap().len();
+    println!("farebox.wasm: {bytes} bytes");
+    assert!(bytes < 1_150_000, "{bytes} bytes: if that is what it takes, raise this limit and say so in CHANGELOG.md");
+}

@@ -171,6 +171,9 @@ impl fmt::Display for Report {
     }
 }
 
+/// Host calls that a store needs to remember anything at all: if they fail after the money moved, nobody can say so.
+pub const MONEY_CALLS: [&str; 2] = ["proxy_get_shared_data", "proxy_set_shared_data"];
+
 /// Payments of one wave.
 const WAVE: usize = 6;
 /// Sends of one payment in its wave.
