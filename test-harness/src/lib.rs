@@ -28,6 +28,7 @@
 //! | [`scenario`] | what tests and proofs try on a stack |
 //! | [`money`] | the fault matrix |
 //! | [`proofs`] | what else the money rules are tried by: failover, clients, streaming, thieves, faults of the host |
+//! | [`corpus`] | the decision corpus against Envoy; encodings of paths and methods |
 //! | [`mistakes`] | policies that must be refused |
 //! | [`raw`] | requests byte for byte |
 //! | [`accounts`] | the public test accounts |
@@ -62,6 +63,7 @@ pub mod accounts;
 pub mod buyer;
 pub mod chain;
 pub mod clients;
+pub mod corpus;
 pub mod envoy;
 pub mod envoy_config;
 pub mod facilitator;

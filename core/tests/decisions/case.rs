@@ -446,14 +446,16 @@ impl Played<'_> {
         Ok(Vec::new())
     }
 
-    /// Sends up to `most` payments, each with a nonce of its own, until one is answered as expected.
+    /// Sends up to `most` requests, each payment with a nonce of its own, until one is answered as expected.
     fn flood(&mut self, step: &Value, most: u64) -> Result<Vec<String>, String> {
         let mut last = Vec::new();
         for nonce in 0..most {
             let mut request = self.request(&step["request"])?;
-            let mut payment = step["payment"].clone();
-            payment["nonce"] = json!(nonce.to_string());
-            request.headers.extend(self.payment(&payment)?.0);
+            if let Some(payment) = step.get("payment") {
+                let mut payment = payment.clone();
+                payment["nonce"] = json!(nonce.to_string());
+                request.headers.extend(self.payment(&payment)?.0);
+            }
             let script = self.script(step, String::new())?;
             self.subject.script(script, &request.path);
             let sent = self.subject.send(&request)?;
