@@ -254,6 +254,12 @@ impl<H: Host> Case<'_, H> {
                 Problem::new(Code::PaymentInProgress, "another request with this payment is under way").into()
             }
             Money::Unknown => unknown().into(),
+            Money::Settled
+                if matches!(claim.service, Service::Waiting | Service::Forwarded)
+                    && self.host.now() <= claim.deadline =>
+            {
+                Problem::new(Code::PaymentInProgress, "the request that was paid for is still being served").into()
+            }
             Money::Settled => Problem::new(Code::PaymentUsed, "the payment was settled for this request before").into(),
             Money::Failed => {
                 let problem = Problem::new(Code::SettlementFailed, "the payment was refused when it was to be settled");

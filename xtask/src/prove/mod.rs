@@ -62,6 +62,11 @@ impl Subject {
         }
     }
 
+    /// The filter's environment, for scenarios that start their own stacks.
+    fn variables(&self) -> Vec<(String, String)> {
+        self.mutant.map(|mutant| (MUTANT.to_owned(), mutant.to_owned())).into_iter().collect()
+    }
+
     /// The filter's environment.
     fn env(&self) -> Vec<(&'static str, &'static str)> {
         // The policies of the mistakes may name TOKEN for a facilitator's bearer token.

@@ -4,7 +4,7 @@ use super::{Finding, MUTANT, Subject};
 use anyhow::{Context, Result, bail};
 use rig::stack::fault_policy;
 use rig::tools::workspace_dir;
-use rig::{Plan, Stack, money, replay};
+use rig::{Plan, Stack, corpus, money, proofs, replay};
 use serde_json::Value;
 use std::process::Command;
 
@@ -16,6 +16,11 @@ pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
     match id {
         1 => matrix(subject).await,
         2 => replays(subject).await,
+        3 => encodings(subject).await,
+        4 => failover(subject).await,
+        5 => clients(subject).await,
+        6 => streaming(subject).await,
+        7 => thief(subject).await,
         8 => books(subject).await,
         _ => bail!("no such claim"),
     }
@@ -36,16 +41,25 @@ async fn matrix(subject: &Subject) -> Result<Finding> {
             Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
         }
     }
-    let first = complaints.first().map(|first| format!("; first: {first}")).unwrap_or_default();
+    let host_faults = proofs::host_faults::host_faults(&subject.tools, &subject.filter, &subject.variables()).await?;
+    for tried in &host_faults.tried {
+        let [first, same, new] = &tried.cells;
+        println!("    {:28} {:7} {first:28} {same:28} {new}", tried.row.fault, tried.row.settle);
+    }
+    complaints.extend(host_faults.complaints());
     Ok(Finding {
         id: 1,
-        tried: format!("{} faults × first try, same payment again, new payment, on Envoy and Anvil", rows.len()),
-        figure: format!("{} complaints{first}", complaints.len()),
+        tried: format!(
+            "{} faults of the facilitator and the client and {} of the proxy × first try, same payment again, new payment",
+            rows.len(),
+            host_faults.tried.len()
+        ),
+        figure: format!("{} complaints{}", complaints.len(), first(&complaints)),
         bar:
             "every cell as in test-harness/vectors/money.json; nobody charged twice, nothing served unpaid, no unknown \
               settlement answered with 402, every charged-undelivered one recovered by the same payment"
                 .to_owned(),
-        holds: complaints.is_empty() && rows.len() >= 60,
+        holds: complaints.is_empty() && rows.len() >= 60 && host_faults.holds(),
     })
 }
 
@@ -102,6 +116,88 @@ async fn replays(subject: &Subject) -> Result<Finding> {
         bar: "zero double deliveries, zero double settlements, nothing unpaid".to_owned(),
         holds,
     })
+}
+
+/// Spellings of paths and methods, against every kind of route.
+async fn encodings(subject: &Subject) -> Result<Finding> {
+    let stack = Stack::start(&subject.tools, subject.plan_with(corpus::encodings_policy)).await?;
+    let found = corpus::encodings(&stack).await?;
+    Ok(Finding {
+        id: 3,
+        tried: format!("{} spellings of paths and methods × every kind of route, through Envoy", found.encodings),
+        figure: format!("{} requests, {} complaints{}", found.requests, found.wrong.len(), first(&found.wrong)),
+        bar: "at least 100 spellings; none served unpaid or cheaper, and the upstream sees the judged path".to_owned(),
+        holds: found.encodings >= 100 && found.wrong.is_empty() && found.paid > 0,
+    })
+}
+
+/// Two facilitators, one killed under load.
+async fn failover(subject: &Subject) -> Result<Finding> {
+    let found = proofs::failover::failover(&subject.tools, &subject.filter, &subject.variables()).await?;
+    Ok(Finding {
+        id: 4,
+        tried: format!("{} paid requests while one of two facilitators is killed and comes back", found.purchases),
+        figure: format!(
+            "{:?}; charged twice {}, served unpaid {}, charged and lost {}; breaker {:?}; asked again {:.1} s after its return",
+            found.ends, found.charged_twice, found.served_unpaid, found.lost, found.breaker, found.back_after
+        ),
+        bar:
+            "every request served and paid, unpaid, or recovered with the same payment; breaker states in the metrics; \
+              recovery without a restart"
+                .to_owned(),
+        holds: found.holds(),
+    })
+}
+
+/// Official clients and contract wallets.
+async fn clients(subject: &Subject) -> Result<Finding> {
+    let found = proofs::clients::clients(&subject.tools, &subject.filter, &subject.variables()).await?;
+    let paid = found.rows.iter().filter(|row| row.paid.is_ok()).count();
+    Ok(Finding {
+        id: 5,
+        tried: found.rows.iter().map(|row| format!("{} by {}", row.who, row.how)).collect::<Vec<_>>().join(", "),
+        figure: format!("{paid} of {} paid{}", found.rows.len(), first(&found.complaints())),
+        bar: "all 14".to_owned(),
+        holds: found.holds(),
+    })
+}
+
+/// Event streams and a gigabyte.
+async fn streaming(subject: &Subject) -> Result<Finding> {
+    let found = proofs::streaming::streaming(&subject.tools, &subject.filter, &subject.variables()).await?;
+    Ok(Finding {
+        id: 6,
+        tried: format!(
+            "{} paid event streams, and a paid response of {} bytes",
+            found.first_event.len(),
+            found.large_bytes
+        ),
+        figure: format!(
+            "slowest first event {:.1} ms after the settlement answer; memory {} kB more at most, {} kB before",
+            found.slowest().as_secs_f64() * 1000.0,
+            found.growth() >> 10,
+            found.resident_before >> 10
+        ),
+        bar: "100 ms; 64 MiB more; every byte".to_owned(),
+        holds: found.holds(),
+    })
+}
+
+/// Payments rebuilt from what is public.
+async fn thief(subject: &Subject) -> Result<Finding> {
+    let found = proofs::thief::thief(&subject.tools, &subject.filter, &subject.variables()).await?;
+    let stolen: usize = found.states.iter().map(|tried| tried.stolen).sum();
+    Ok(Finding {
+        id: 7,
+        tried: format!("{} attempts in {} states of a claim", found.attempts(), found.states.len()),
+        figure: format!("stolen {stolen}{}", first(&found.complaints())),
+        bar: "nothing stolen, nothing forwarded, and every buyer gets what it is owed".to_owned(),
+        holds: found.holds(),
+    })
+}
+
+fn first(complaints: &[String]) -> String {
+    complaints.first().map(|first| format!("; first complaint: {first}")).unwrap_or_default()
 }
 
 /// After a mixed load with faults, the chain agrees with the gate's records.
