@@ -484,7 +484,10 @@ pub async fn encodings(stack: &Stack) -> Result<EncodingFindings> {
                     findings.wrong.push(format!("{what}: {} from nowhere", response.status));
                 }
                 (200..=399, _) => {}
-                (0, _) => {eprintln!("unanswered {what}"); findings.unanswered += 1}
+                (0, _) => {
+                    eprintln!("unanswered {what}");
+                    findings.unanswered += 1
+                }
                 _ => findings.refused += 1,
             }
             if kind == "dear" {
