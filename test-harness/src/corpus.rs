@@ -659,8 +659,11 @@ fn encoding_of(json: &Value, path: &str) -> Result<Encoding> {
     Ok(Encoding { method: json["method"].as_str().unwrap_or("GET").to_owned(), target, headers: headers.collect() })
 }
 
+/// A name, and what it changes in Envoy's configuration.
+pub type Hardening = (&'static str, fn(&mut Config));
+
 /// How Envoy may be hardened against encodings: every combination of what the shipped configurations set.
-pub fn hardenings() -> Vec<(&'static str, fn(&mut Config))> {
+pub fn hardenings() -> Vec<Hardening> {
     vec![
         ("as shipped", |_| {}),
         ("not at all", |config| {

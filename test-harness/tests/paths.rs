@@ -7,7 +7,7 @@ async fn no_encoding_is_served_unpaid_or_cheaper_and_the_upstream_sees_what_was_
     let tools = Tools::ensure(&|step| eprintln!("· {step}")).unwrap();
     let filter = corpus::filter(&tools).unwrap();
     for (name, adjust) in corpus::hardenings() {
-        let plan = Plan { adjust, ..Plan::new(&filter, corpus::encodings_policy) };
+        let plan = Plan::new(&filter, corpus::encodings_policy).adjust(adjust);
         let stack = Stack::start(&tools, plan).await.unwrap();
         let found = corpus::encodings(&stack).await.unwrap();
         eprintln!(

@@ -138,7 +138,7 @@ async fn mistakes(subject: &Subject) -> Result<Finding> {
 }
 
 fn last_words(log: &str) -> String {
-    log.lines().filter(|line| line.contains("farebox")).next_back().unwrap_or_default().chars().take(300).collect()
+    log.lines().rfind(|line| line.contains("farebox")).unwrap_or_default().chars().take(300).collect()
 }
 
 fn first(wrong: &[String]) -> String {
