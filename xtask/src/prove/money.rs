@@ -9,8 +9,16 @@ use serde_json::Value;
 use std::process::Command;
 
 /// The claims, and the faults under which each must not hold.
-pub(super) const CLAIMS: &[(u32, &[&str])] =
-    &[(1, &["unknown_is_402", "no_claim"]), (2, &["no_claim"]), (8, &["no_settle_check"])];
+pub(super) const CLAIMS: &[(u32, &[&str])] = &[
+    (1, &["unknown_is_402", "no_claim"]),
+    (2, &["no_claim"]),
+    (3, &["loose_paths"]),
+    (4, &["no_failover"]),
+    (5, &["no_settle"]),
+    (6, &["late_release"]),
+    (7, &["no_secret"]),
+    (8, &["no_settle_check"]),
+];
 
 pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
     match id {
