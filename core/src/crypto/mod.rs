@@ -1,8 +1,11 @@
 //! Hashes and keys: wrappers over audited crates, nothing invented.
 
+pub mod base64url;
 pub mod ed25519;
 pub mod es256;
 pub mod hex;
+pub mod jws;
+pub mod keys;
 pub mod secp256k1;
 
 use sha2::{Digest, Sha256};
