@@ -1,12 +1,14 @@
 //! Claims (later also budgets, rates, revocations) over a store.
 //!
 //! A store is asked for operations with meaning, never for get and set, so that each backend makes them atomic in
-//! its own way. The rules of a claim's life are in [`claim`]; [`local`] keeps them on shared data.
+//! its own way. The rules of a claim's life are in [`claim`]; [`local`] keeps them on shared data, [`remote`] reaches a
+//! store elsewhere.
 
 pub mod claim;
 pub mod local;
 #[cfg(any(test, feature = "test-host"))]
 pub mod memory;
+pub mod remote;
 
 pub use claim::{Binding, Claim, ClaimId, Claimed, Conclusion, Money, NewClaim, Pointer, Service, Ticket};
 
