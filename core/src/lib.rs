@@ -10,6 +10,7 @@
 //! | [`gate`] | what an exchange gets: challenge, service, receipt or refusal |
 //! | [`rail`] | what a payment is, which offer it answers, what a facilitator's answer means |
 //! | [`ledger`] | who may use a payment, and what is known about one that was used |
+//! | [`receipt`] | what is left as evidence: receipts, and the audit log |
 //! | [`problem`] | every reason for a refusal, with its stable code |
 //!
 //! # The rules a shell must keep
@@ -86,6 +87,7 @@ mod mutant;
 pub mod policy;
 pub mod problem;
 pub mod rail;
+pub mod receipt;
 mod task;
 #[cfg(any(test, feature = "test-host"))]
 pub mod test_host;
