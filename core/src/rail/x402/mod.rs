@@ -10,6 +10,7 @@
 //! | how Coinbase's facilitator knows us | [`cdp`] |
 //! | what challenge and settlement look like on the wire | [`wire`] |
 //! | what version 1 clients see and send | [`v1`] |
+//! | what a seller signs of offers and settlements | [`offer_receipt`] |
 //! | what an offer may say | [`offer`], [`price`], [`assets`] |
 
 pub mod address;
@@ -21,6 +22,7 @@ pub mod eip3009;
 pub mod facilitator;
 pub mod metering;
 pub mod offer;
+pub mod offer_receipt;
 pub mod payment;
 pub mod permit2;
 pub mod price;
