@@ -9,6 +9,7 @@
 //! | [`policy`] | what a seller may write, how a request is read, which route it belongs to |
 //! | [`gate`] | what an exchange gets: challenge, service, receipt or refusal |
 //! | [`rail`] | what a payment is, which offer it answers, what a facilitator's answer means |
+//! | [`proof`] | whether a request that shows a token holds the token's key |
 //! | [`ledger`] | who may use a payment, and what is known about one that was used |
 //! | [`receipt`] | what is left as evidence: receipts, and the audit log |
 //! | [`problem`] | every reason for a refusal, with its stable code |
@@ -86,6 +87,7 @@ pub mod ledger;
 mod mutant;
 pub mod policy;
 pub mod problem;
+pub mod proof;
 pub mod rail;
 pub mod receipt;
 mod task;
