@@ -4,8 +4,7 @@
 use crate::gate::Gate;
 use crate::host::{Answer, BodyError, Callout, CalloutError, Done, Event, Exchange, Fact, Held, Host, HostError};
 use crate::http::{Edit, Edits, Headers, Reply};
-use crate::ledger::local::{LocalStore, SEED_BYTES};
-use crate::ledger::memory::MemoryData;
+use crate::ledger::local::{Ceilings, LocalStore, MemoryData, SEED_BYTES};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -49,7 +48,8 @@ impl TestHost {
         Self(Rc::new(World {
             now: Cell::new(now),
             random: Cell::new(0),
-            store: LocalStore::open(MemoryData::default(), 1000, &[7; SEED_BYTES]).unwrap_or_else(|_| unreachable!()),
+            store: LocalStore::open(MemoryData::default(), Ceilings { claims: 1000, tokens: 1000 }, &[7; SEED_BYTES])
+                .unwrap_or_else(|_| unreachable!()),
             service: RefCell::new(Box::new(service)),
             upstream: RefCell::new(Box::new(upstream)),
             tasks: RefCell::default(),

@@ -7,7 +7,7 @@ use crate::host::World;
 use crate::logic::Logic;
 use crate::shared::{Ledger, Shared};
 use farebox_core::host::Capabilities;
-use farebox_core::ledger::local::SEED_BYTES;
+use farebox_core::ledger::local::{Ceilings, SEED_BYTES};
 use std::rc::Rc;
 
 /// Most bytes of a plugin configuration.
@@ -55,7 +55,8 @@ impl<P: Proxy, L: Logic> Root<P, L> {
                 return None;
             }
         };
-        let store = match open_store(proxy, gate.claims_ceiling()) {
+        let ceilings = Ceilings { claims: gate.claims_ceiling(), tokens: gate.claims_ceiling() };
+        let store = match open_store(proxy, ceilings) {
             Ok(store) => store,
             Err(why) => {
                 refused(&why);
@@ -74,10 +75,10 @@ impl<P: Proxy, L: Logic> Root<P, L> {
     }
 }
 
-fn open_store<P: Proxy>(proxy: &P, ceiling: u32) -> Result<Ledger<P>, String> {
+fn open_store<P: Proxy>(proxy: &P, ceilings: Ceilings) -> Result<Ledger<P>, String> {
     let mut seed = [0; SEED_BYTES];
     getrandom::fill(&mut seed).map_err(|error| format!("the host has no randomness ({error})"))?;
-    Ledger::open(Shared(proxy.clone()), ceiling, &seed).map_err(|error| error.to_string())
+    Ledger::open(Shared(proxy.clone()), ceilings, &seed).map_err(|error| error.to_string())
 }
 
 /// Whether this is Envoy, by what it says of itself in a property that no other host has.

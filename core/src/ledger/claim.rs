@@ -5,6 +5,7 @@
 //! one whose money call was made is unknown. A claim taken over has a new generation, and only the holder of the current
 //! generation may change it: a late answer still concludes the claim it belongs to, and never another's.
 
+use super::StoreError;
 use crate::mutant;
 
 /// What the payment burns on its rail, hashed: SHA-256 over decoded values, never over wire text.
@@ -62,8 +63,31 @@ pub struct Claim {
     pub expires: u64,
     /// How often a charged but undelivered request was forwarded again.
     pub retries: u8,
+    /// Unix seconds at which the ledger learned that it is paid; 0 before that.
+    pub settled_at: u64,
+    /// The token that was given for it.
+    pub yielded: Option<Yield>,
     /// The transaction that settled it; empty if there is none.
     pub transaction: String,
+}
+
+/// The token that a claim was turned into. There is one at most, ever: whatever is made from the claim's facts
+/// ([`Claim::settled_at`] among them) comes out the same when it is asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Yield {
+    /// What the token is for.
+    pub kind: Yielded,
+    /// Hash of what else it says, so that the terms of a later policy make no other token of it.
+    pub terms: [u8; 8],
+}
+
+/// What a token given for a payment is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yielded {
+    /// It was bought.
+    Pass,
+    /// It makes up for a charged call that was not delivered.
+    Credit,
 }
 
 /// A claim about to be made.
@@ -139,6 +163,9 @@ pub const KEPT: u64 = 3600;
 /// Seconds that a claim with an open outcome is kept after its payment can no longer be used.
 const UNKNOWN_KEPT: u64 = 24 * 3600;
 
+/// Seconds that a claim whose outcome was found out late is kept at least.
+const RESOLVED_KEPT: u64 = 3600;
+
 /// Times a charged but undelivered request is forwarded again.
 const MAX_RETRIES: u8 = 1;
 
@@ -174,7 +201,9 @@ impl Claim {
             Service::Failed => new.repeatable,
             Service::Delivered => new.repeatable && now <= self.deadline.saturating_add(new.window) && new.window > 0,
         };
-        free && self.money == Money::Settled
+        let credited = matches!(self.yielded, Some(Yield { kind: Yielded::Credit, .. }));
+        free && !credited
+            && self.money == Money::Settled
             && self.retries < MAX_RETRIES
             && self.binding == new.binding
             && (new.proven || self.shares_secret(new))
@@ -207,4 +236,107 @@ impl Claim {
                 | (Failed, Failed)
         )
     }
+}
+
+/// What the ledger does with a claim, whichever backend keeps it.
+impl Claim {
+    /// The answer to `new` where `known` is on record, and what to put on record, if anything.
+    pub(super) fn take(known: Option<Self>, id: &ClaimId, new: &NewClaim, now: u64) -> (Claimed, Option<Self>) {
+        let generation = next_generation(known.as_ref(), now);
+        let ticket = Ticket { id: *id, generation };
+        if let Some(claim) = known.and_then(|claim| claim.at(now)) {
+            if !claim.owes(new, now) {
+                return (Claimed::Known(claim), None);
+            }
+            let claim = Self {
+                service: Service::Forwarded,
+                generation,
+                deadline: new.deadline,
+                retries: claim.retries.saturating_add(1),
+                ..claim
+            };
+            return (Claimed::Again(ticket, claim.clone()), Some(claim));
+        }
+        if !new.checked {
+            return (Claimed::Unseen, None);
+        }
+        let claim = Self {
+            money: Money::None,
+            service: Service::Waiting,
+            binding: new.binding,
+            secret: new.secret,
+            generation,
+            deadline: new.deadline,
+            expires: new.expires,
+            retries: 0,
+            settled_at: 0,
+            yielded: None,
+            transaction: String::new(),
+        };
+        (Claimed::Ours(ticket), Some(claim))
+    }
+
+    /// Moves the claim on.
+    pub(super) fn conclude(&mut self, ticket: &Ticket, to: &Conclusion, now: u64) -> Result<(), StoreError> {
+        if self.generation != ticket.generation || !self.may_become(to) {
+            return Err(StoreError::Lost);
+        }
+        self.becomes(to.money, now);
+        self.service = to.service;
+        self.deadline = to.deadline;
+        if !to.transaction.is_empty() {
+            self.transaction.clone_from(&to.transaction);
+        }
+        Ok(())
+    }
+
+    /// Whether the claim may be forgotten as if it had not been made.
+    pub(super) fn may_go(&self, ticket: &Ticket) -> bool {
+        self.generation == ticket.generation && self.money == Money::None
+    }
+
+    /// Records what was found out about a claim whose outcome was unknown.
+    pub(super) fn resolve(&mut self, money: Money, transaction: &str, now: u64) -> Result<(), StoreError> {
+        let unknown = self.clone().at(now).is_some_and(|claim| claim.money == Money::Unknown);
+        if !unknown || !matches!(money, Money::Settled | Money::Failed) {
+            return Err(StoreError::Lost);
+        }
+        self.becomes(money, now);
+        self.generation = next_generation(Some(self), now);
+        self.deadline = now.saturating_sub(1);
+        transaction.clone_into(&mut self.transaction);
+        // Whoever paid has an hour from now to come back for it.
+        self.expires = self.expires.max(now.saturating_add(RESOLVED_KEPT));
+        Ok(())
+    }
+
+    /// Records what token is given for the claim, unless one was.
+    pub(super) fn yield_once(&mut self, ticket: &Ticket, what: &Yield, now: u64) -> Result<Yield, StoreError> {
+        if self.generation != ticket.generation || self.money != Money::Settled {
+            return Err(StoreError::Lost);
+        }
+        if let Some(yielded) = self.yielded {
+            return Ok(yielded);
+        }
+        self.yielded = Some(*what);
+        if what.kind == Yielded::Credit {
+            self.service = Service::Failed;
+            self.deadline = now;
+        }
+        Ok(*what)
+    }
+
+    fn becomes(&mut self, money: Money, now: u64) {
+        if money == Money::Settled && self.money != Money::Settled {
+            self.settled_at = now;
+        }
+        self.money = money;
+    }
+}
+
+/// The generation of a claim that changes hands. It never comes twice for one id, also not after its record was
+/// dropped: a record lives for seconds at least, and the clock is in it.
+fn next_generation(known: Option<&Claim>, now: u64) -> u32 {
+    let clock = u32::try_from(now & u64::from(u32::MAX)).unwrap_or(0);
+    known.map_or(clock, |claim| claim.generation.wrapping_add(1).max(clock))
 }

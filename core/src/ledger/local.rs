@@ -1,18 +1,31 @@
 //! The `local` backend: the ledger on a proxy's shared data.
 //!
 //! Shared data never frees a key, and one host finds keys by CRC32 alone. So there is a fixed set of slots, each a
-//! compact table of full entries; the keyed hash of a claim's id chooses its slot, so nobody can aim at one. All keys
+//! compact table of full entries; the keyed hash of an entry's id chooses its slot, so nobody can aim at one. All keys
 //! share prefix and length and differ only in the last four bytes, so their CRC32s differ by construction. A slot
 //! full of live entries refuses new ones: nothing live is ever forgotten.
+//!
+//! Tokens and proofs have slots of their own, which also remember the latest expiry of what they dropped: where a clock
+//! was ahead for a while and came back, what may have been dropped is refused, and never begun anew.
 
+#[cfg(any(test, feature = "test-host"))]
+mod data;
 mod doubts;
+mod families;
+mod marks;
+mod revoked;
 mod table;
 
+#[cfg(any(test, feature = "test-host"))]
+pub use data::MemoryData;
+
+use super::family::Family;
 use super::{
-    Claim, ClaimId, Claimed, Conclusion, Lease, MAX_DOUBT, Money, NewClaim, Notice, Pointer, Service, Store,
-    StoreError, Ticket,
+    Claim, ClaimId, Claimed, Conclusion, CounterId, Draw, Drawn, FamilyId, Lease, Left, MAX_DOUBT, Money, NewClaim,
+    Notice, Pointer, Reservation, Revocation, Revocations, Store, StoreError, Ticket, Yield,
 };
 use crate::crypto::sha256;
+use families::Slot;
 use std::fmt;
 use std::rc::Rc;
 use table::{Record, Table};
@@ -64,7 +77,7 @@ impl std::error::Error for SharedError {}
 /// Random bytes a new store needs: its epoch (16) and the key of its slot hash (32).
 pub const SEED_BYTES: usize = 48;
 
-/// Entries a slot holds on average when the ledger is at its ceiling. At 128 bytes an entry this keeps a slot
+/// Entries a slot of claims or families holds on average when the ledger is at its ceiling. At 128 bytes an entry this keeps a slot
 /// around 1 KiB, and its chance to meet [`table::MAX_ENTRIES`] by accident below one in a billion.
 const MEAN_ENTRIES: u32 = 8;
 /// Compare-and-swap attempts before a store operation is given up as failed.
@@ -72,6 +85,31 @@ const ATTEMPTS: usize = 256;
 
 const EPOCH_KEY: &str = "farebox-.epo";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Keys of the three kinds of slots; keys of everything else have a character of their own.
+#[derive(Clone, Copy)]
+enum Area {
+    Claims,
+    Families,
+    Marks,
+}
+
+/// The most slots of a kind.
+const MAX_SLOTS: u32 = 1 << 22;
+/// The fewest slots of a kind.
+const MIN_SLOTS: u32 = 64;
+/// The fewest slots for proofs, which depend on the rate of calls rather than on the number of tokens. With
+/// [`marks::MAX_MARKS`] they hold what two thousand proofs a second leave behind in a minute, and take 6 MB.
+const MIN_MARK_SLOTS: u32 = 4096;
+
+/// The most live entries to expect; a ledger with more of them refuses some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceilings {
+    /// Claims.
+    pub claims: u32,
+    /// Token families.
+    pub tokens: u32,
+}
 
 /// The ledger on shared data. Clones share.
 #[derive(Clone)]
@@ -84,73 +122,81 @@ pub struct LocalStore<S> {
 struct Life {
     epoch: [u8; 16],
     slot_key: [u8; 32],
-    slot_mask: u32,
+    claim_slots: u32,
+    family_slots: u32,
+    mark_slots: u32,
+}
+
+impl Life {
+    /// `None` if these are not bytes of ours.
+    fn read(founding: &[u8]) -> Option<Self> {
+        let (epoch, rest) = founding.split_first_chunk::<16>()?;
+        let (slot_key, rest) = rest.split_first_chunk::<32>()?;
+        let (claims, rest) = rest.split_first_chunk::<4>()?;
+        let (claims, tokens) = (u32::from_be_bytes(*claims), u32::from_be_bytes(rest.try_into().ok()?));
+        let slots = |ceiling: u32| (ceiling / MEAN_ENTRIES).clamp(MIN_SLOTS, MAX_SLOTS).next_power_of_two();
+        Some(Self {
+            epoch: *epoch,
+            slot_key: *slot_key,
+            claim_slots: slots(claims),
+            family_slots: slots(tokens),
+            mark_slots: slots(tokens).max(MIN_MARK_SLOTS),
+        })
+    }
 }
 
 impl<S: SharedData> LocalStore<S> {
-    /// Opens the store, which the first worker to come founds with `seed`.
-    ///
-    /// `ceiling` is the most live claims to expect; it fixes how many slots there are, so all gates on the same
-    /// shared data should agree on it.
+    /// Opens the store, which the first worker to come founds with `seed`, for as many entries as `ceilings` says:
+    /// that fixes how many slots there are, until the shared data is lost.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if the host failed or the store was founded by something else.
-    pub fn open(shared: S, ceiling: u32, seed: &[u8; SEED_BYTES]) -> Result<Self, StoreError> {
-        let slots = (ceiling / MEAN_ENTRIES).clamp(64, 1 << 22).next_power_of_two();
+    pub fn open(shared: S, ceilings: Ceilings, seed: &[u8; SEED_BYTES]) -> Result<Self, StoreError> {
         let mut founding = seed.to_vec();
-        founding.extend_from_slice(&slots.to_be_bytes());
+        founding.extend_from_slice(&ceilings.claims.to_be_bytes());
+        founding.extend_from_slice(&ceilings.tokens.to_be_bytes());
         let founding = match shared.set(EPOCH_KEY, &founding, Expected::Absent) {
             Ok(()) => founding,
             Err(SharedError::Mismatch) => shared.get(EPOCH_KEY).ok().flatten().ok_or(StoreError::Failed)?.0,
             Err(SharedError::Failed) => return Err(StoreError::Failed),
         };
-        let (epoch, rest) = founding.split_first_chunk::<16>().ok_or(StoreError::Failed)?;
-        let (slot_key, rest) = rest.split_first_chunk::<32>().ok_or(StoreError::Failed)?;
-        let slots = u32::from_be_bytes(rest.try_into().map_err(|_| StoreError::Failed)?);
-        if !slots.is_power_of_two() {
-            return Err(StoreError::Failed);
-        }
-        let life = Life { epoch: *epoch, slot_key: *slot_key, slot_mask: slots - 1 };
+        let life = Life::read(&founding).ok_or(StoreError::Failed)?;
         Ok(Self { shared, life: Rc::new(life) })
     }
 
-    /// The random name of this life of the store.
-    #[must_use]
-    pub fn epoch(&self) -> [u8; 16] {
-        self.life.epoch
-    }
-
-    /// Where a claim lives: the key of its slot and its name in there.
-    fn place(&self, id: &ClaimId) -> (String, [u8; 16]) {
-        let hash = sha256(&[&self.life.slot_key, &id.0]);
+    /// Where an entry lives: the key of its slot and its name in there.
+    fn place(&self, area: Area, id: &[u8]) -> (String, [u8; 16]) {
+        let hash = sha256(&[&self.life.slot_key, id]);
         let mut slot = [0; 4];
         let mut name = [0; 16];
         for (to, from) in slot.iter_mut().chain(name.iter_mut()).zip(hash) {
             *to = from;
         }
-        (key("", u32::from_be_bytes(slot) & self.life.slot_mask), name)
+        let (first, slots) = match area {
+            Area::Claims => (0, self.life.claim_slots),
+            Area::Families => (MAX_SLOTS, self.life.family_slots),
+            Area::Marks => (2 * MAX_SLOTS, self.life.mark_slots),
+        };
+        (key("", first + (u32::from_be_bytes(slot) & (slots - 1))), name)
     }
 
-    /// Reads the table at `key`, lets `change` alter it, and writes it back, until no other worker came between.
-    fn change<T>(
+    /// Reads the bytes at `key`, none where there is no such key, lets `change` alter them, and writes them back, until
+    /// no other worker came between.
+    fn swap<T>(
         &self,
         key: &str,
-        now: u64,
-        mut change: impl FnMut(&mut Table) -> Result<(T, Write), StoreError>,
+        mut change: impl FnMut(&mut Vec<u8>) -> Result<(T, Write), StoreError>,
     ) -> Result<T, StoreError> {
         for _ in 0..ATTEMPTS {
-            let (mut table, expected) = match self.shared.get(key).map_err(|_| StoreError::Failed)? {
-                None => (Table::default(), Expected::Absent),
-                Some((bytes, version)) => {
-                    (Table::decode(&bytes).ok_or(StoreError::Failed)?, Expected::Version(version))
-                }
+            let (mut bytes, expected) = match self.shared.get(key).map_err(|_| StoreError::Failed)? {
+                None => (Vec::new(), Expected::Absent),
+                Some((bytes, version)) => (bytes, Expected::Version(version)),
             };
-            let (result, write) = change(&mut table)?;
+            let (result, write) = change(&mut bytes)?;
             if matches!(write, Write::No) {
                 return Ok(result);
             }
-            table.compact(now);
-            match self.shared.set(key, &table.encode(), expected) {
+            match self.shared.set(key, &bytes, expected) {
                 Ok(()) => return Ok(result),
                 Err(SharedError::Mismatch) => {}
                 Err(SharedError::Failed) => return Err(StoreError::Failed),
@@ -159,32 +205,61 @@ impl<S: SharedData> LocalStore<S> {
         Err(StoreError::Failed)
     }
 
+    fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+        let found = self.shared.get(key).map_err(|_| StoreError::Failed)?;
+        Ok(found.map(|(bytes, _)| bytes).unwrap_or_default())
+    }
+
+    /// Alters the table of claims and pointers in which `id` has its place.
+    fn change<T>(
+        &self,
+        id: &ClaimId,
+        now: u64,
+        mut change: impl FnMut(&mut Table, &[u8; 16]) -> Result<(T, Write), StoreError>,
+    ) -> Result<T, StoreError> {
+        let (key, name) = self.place(Area::Claims, &id.0);
+        self.swap(&key, |bytes| {
+            let mut table = Table::decode(bytes).ok_or(StoreError::Failed)?;
+            let (result, write) = change(&mut table, &name)?;
+            if matches!(write, Write::Yes) {
+                table.compact(now);
+                *bytes = table.encode();
+            }
+            Ok((result, write))
+        })
+    }
+
     fn change_doubts(
         &self,
         place: u32,
         mut change: impl FnMut(&mut Vec<(ClaimId, Vec<u8>)>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let key = key("!", place);
-        for _ in 0..ATTEMPTS {
-            let (mut open, expected) = match self.shared.get(&key).map_err(|_| StoreError::Failed)? {
-                None => (Vec::new(), Expected::Absent),
-                Some((bytes, version)) => {
-                    (doubts::decode(&bytes).ok_or(StoreError::Failed)?, Expected::Version(version))
-                }
-            };
+        self.swap(&key("!", place), |bytes| {
+            let mut open = doubts::decode(bytes).ok_or(StoreError::Failed)?;
             change(&mut open)?;
-            match self.shared.set(&key, &doubts::encode(&open), expected) {
-                Ok(()) => return Ok(()),
-                Err(SharedError::Mismatch) => {}
-                Err(SharedError::Failed) => return Err(StoreError::Failed),
-            }
-        }
-        Err(StoreError::Failed)
+            *bytes = doubts::encode(&open);
+            Ok(((), Write::Yes))
+        })
+    }
+
+    /// Alters a family that is on record; `None` if it is not any more.
+    fn change_family<T>(
+        &self,
+        id: &FamilyId,
+        now_millis: u64,
+        mut change: impl FnMut(&mut Family) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        let (key, name) = self.place(Area::Families, &id.0);
+        self.swap(&key, |bytes| {
+            let mut slot = Slot::read(bytes).ok_or(StoreError::Failed)?;
+            let Some(mut family) = slot.family(&name)? else { return Ok((None, Write::No)) };
+            let result = change(&mut family);
+            slot.put(&name, &family, now_millis / 1000)?;
+            Ok((Some(result), Write::Yes))
+        })
     }
 }
 
-/// Seconds that a claim whose outcome was found out late is kept at least.
-const RESOLVED_KEPT: u64 = 3600;
 /// Keys that hold open questions.
 const DOUBT_PLACES: u32 = 64;
 /// Open questions in each of them.
@@ -194,11 +269,12 @@ fn doubt_place(id: &ClaimId) -> u32 {
     u32::from(id.0.first().copied().unwrap_or(0)) % DOUBT_PLACES
 }
 
-/// The generation of a claim that changes hands. It never comes twice for one id, also not after its record was
-/// dropped: a record lives for seconds at least, and the clock is in it.
-fn next_generation(known: Option<&Claim>, now: u64) -> u32 {
-    let clock = u32::try_from(now & u64::from(u32::MAX)).unwrap_or(0);
-    known.map_or(clock, |claim| claim.generation.wrapping_add(1).max(clock))
+/// Keys that hold revocations.
+const REVOCATION_PLACES: u32 = 16;
+
+/// Key of the number that changes with every revocation.
+fn revocation_epoch_key() -> String {
+    key("^", REVOCATION_PLACES)
 }
 
 /// Whether a change has anything to write.
@@ -208,90 +284,48 @@ enum Write {
 }
 
 impl<S: SharedData> Store for LocalStore<S> {
+    async fn epoch(&self) -> Result<[u8; 16], StoreError> {
+        Ok(self.life.epoch)
+    }
+
     async fn claim(&self, id: &ClaimId, new: &NewClaim, now: u64) -> Result<Claimed, StoreError> {
-        let (key, name) = self.place(id);
-        self.change(&key, now, |table| {
-            let known = table.claim(&name).cloned();
-            if let Some(claim) = known.clone().and_then(|claim| claim.at(now)) {
-                if !claim.owes(new, now) {
-                    return Ok((Claimed::Known(claim), Write::No));
-                }
-                let claim = Claim {
-                    service: Service::Forwarded,
-                    generation: next_generation(Some(&claim), now),
-                    deadline: new.deadline,
-                    retries: claim.retries.saturating_add(1),
-                    ..claim
-                };
-                let ticket = Ticket { id: *id, generation: claim.generation };
-                table.put(name, Record::Claim(claim.clone()))?;
-                return Ok((Claimed::Again(ticket, claim), Write::Yes));
-            }
-            if !new.checked {
-                return Ok((Claimed::Unseen, Write::No));
-            }
+        self.change(id, now, |table, name| {
+            let (claimed, kept) = Claim::take(table.claim(name).cloned(), id, new, now);
+            let Some(kept) = kept else { return Ok((claimed, Write::No)) };
             table.compact(now);
-            let claim = Claim {
-                money: Money::None,
-                service: Service::Waiting,
-                binding: new.binding,
-                secret: new.secret,
-                generation: next_generation(known.as_ref(), now),
-                deadline: new.deadline,
-                expires: new.expires,
-                retries: 0,
-                transaction: String::new(),
-            };
-            let ticket = Ticket { id: *id, generation: claim.generation };
-            table.put(name, Record::Claim(claim))?;
-            Ok((Claimed::Ours(ticket), Write::Yes))
+            table.put(*name, Record::Claim(kept))?;
+            Ok((claimed, Write::Yes))
         })
     }
 
     async fn conclude(&self, ticket: &Ticket, to: &Conclusion, now: u64) -> Result<(), StoreError> {
-        let (key, name) = self.place(&ticket.id);
-        self.change(&key, now, |table| {
-            let claim = table.claim_mut(&name).ok_or(StoreError::Lost)?;
-            if claim.generation != ticket.generation || !claim.may_become(to) {
-                return Err(StoreError::Lost);
-            }
-            claim.money = to.money;
-            claim.service = to.service;
-            claim.deadline = to.deadline;
-            if !to.transaction.is_empty() {
-                claim.transaction.clone_from(&to.transaction);
-            }
+        self.change(&ticket.id, now, |table, name| {
+            table.claim_mut(name).ok_or(StoreError::Lost)?.conclude(ticket, to, now)?;
             Ok(((), Write::Yes))
         })
     }
 
     async fn release(&self, ticket: &Ticket, now: u64) -> Result<(), StoreError> {
-        let (key, name) = self.place(&ticket.id);
-        self.change(&key, now, |table| {
-            let claim = table.claim(&name).ok_or(StoreError::Lost)?;
-            if claim.generation != ticket.generation || claim.money != Money::None {
+        self.change(&ticket.id, now, |table, name| {
+            if !table.claim(name).ok_or(StoreError::Lost)?.may_go(ticket) {
                 return Err(StoreError::Lost);
             }
-            table.remove(&name);
+            table.remove(name);
             Ok(((), Write::Yes))
         })
     }
 
     async fn resolve(&self, id: &ClaimId, money: Money, transaction: &str, now: u64) -> Result<(), StoreError> {
-        let (key, name) = self.place(id);
-        self.change(&key, now, |table| {
-            let claim = table.claim_mut(&name).ok_or(StoreError::Lost)?;
-            let unknown = claim.clone().at(now).is_some_and(|claim| claim.money == Money::Unknown);
-            if !unknown || !matches!(money, Money::Settled | Money::Failed) {
-                return Err(StoreError::Lost);
-            }
-            claim.money = money;
-            claim.generation = next_generation(Some(claim), now);
-            claim.deadline = now.saturating_sub(1);
-            transaction.clone_into(&mut claim.transaction);
-            // Whoever paid has an hour from now to come back for it.
-            claim.expires = claim.expires.max(now.saturating_add(RESOLVED_KEPT));
+        self.change(id, now, |table, name| {
+            table.claim_mut(name).ok_or(StoreError::Lost)?.resolve(money, transaction, now)?;
             Ok(((), Write::Yes))
+        })
+    }
+
+    async fn yield_once(&self, ticket: &Ticket, what: &Yield, now: u64) -> Result<Yield, StoreError> {
+        self.change(&ticket.id, now, |table, name| {
+            let yielded = table.claim_mut(name).ok_or(StoreError::Lost)?.yield_once(ticket, what, now)?;
+            Ok((yielded, Write::Yes))
         })
     }
 
@@ -302,32 +336,29 @@ impl<S: SharedData> Store for LocalStore<S> {
         instead_of: Option<&ClaimId>,
         now: u64,
     ) -> Result<Option<Pointer>, StoreError> {
-        let (key, name) = self.place(index);
-        self.change(&key, now, |table| {
-            if let Some(there) = table.pointer(&name, now)
+        self.change(index, now, |table, name| {
+            if let Some(there) = table.pointer(name, now)
                 && there.target != to.target
                 && Some(&there.target) != instead_of
             {
                 return Ok((Some(there), Write::No));
             }
             table.compact(now);
-            table.put(name, Record::Pointer(*to))?;
+            table.put(*name, Record::Pointer(*to))?;
             Ok((None, Write::Yes))
         })
     }
 
     async fn pointed(&self, index: &ClaimId, now: u64) -> Result<Option<Pointer>, StoreError> {
-        let (key, name) = self.place(index);
-        self.change(&key, now, |table| Ok((table.pointer(&name, now), Write::No)))
+        self.change(index, now, |table, name| Ok((table.pointer(name, now), Write::No)))
     }
 
     async fn unpoint(&self, index: &ClaimId, target: &ClaimId, now: u64) -> Result<(), StoreError> {
-        let (key, name) = self.place(index);
-        self.change(&key, now, |table| {
-            if table.pointer(&name, now).is_none_or(|there| there.target != *target) {
+        self.change(index, now, |table, name| {
+            if table.pointer(name, now).is_none_or(|there| there.target != *target) {
                 return Ok(((), Write::No));
             }
-            table.remove(&name);
+            table.remove(name);
             Ok(((), Write::Yes))
         })
     }
@@ -349,18 +380,13 @@ impl<S: SharedData> Store for LocalStore<S> {
     async fn doubts(&self) -> Result<Vec<(ClaimId, Vec<u8>)>, StoreError> {
         let mut all = Vec::new();
         for place in 0..DOUBT_PLACES {
-            if let Some((bytes, _)) = self.shared.get(&key("!", place)).map_err(|_| StoreError::Failed)? {
-                all.extend(doubts::decode(&bytes).ok_or(StoreError::Failed)?);
-            }
+            all.extend(doubts::decode(&self.read(&key("!", place))?).ok_or(StoreError::Failed)?);
         }
         Ok(all)
     }
 
     async fn doubted(&self, id: &ClaimId) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some((bytes, _)) = self.shared.get(&key("!", doubt_place(id))).map_err(|_| StoreError::Failed)? else {
-            return Ok(None);
-        };
-        let open = doubts::decode(&bytes).ok_or(StoreError::Failed)?;
+        let open = doubts::decode(&self.read(&key("!", doubt_place(id)))?).ok_or(StoreError::Failed)?;
         Ok(open.into_iter().find_map(|(there, bytes)| (there == *id).then_some(bytes)))
     }
 
@@ -394,30 +420,111 @@ impl<S: SharedData> Store for LocalStore<S> {
         }
     }
 
+    async fn reserve(&self, draw: Draw, now_millis: u64) -> Result<Drawn, StoreError> {
+        let (key, name) = self.place(Area::Families, &draw.family.0);
+        let drawn = self.swap(&key, |bytes| {
+            let mut slot = Slot::read(bytes).ok_or(StoreError::Failed)?;
+            let mut family = match slot.family(&name)? {
+                Some(family) => family,
+                None if slot.may_have_dropped(draw.expires) => return Ok((Err(Drawn::Expired), Write::No)),
+                None => Family::new(draw.expires),
+            };
+            let outcome = family.draw(&draw, now_millis);
+            if !outcome.changed {
+                return Ok((outcome.result, Write::No));
+            }
+            slot.put(&name, &family, now_millis / 1000)?;
+            Ok((outcome.result, Write::Yes))
+        })?;
+        Ok(match drawn {
+            Ok(left) => Drawn::Reserved(Reservation { draw, left }),
+            Err(refusal) => refusal,
+        })
+    }
+
+    async fn commit(
+        &self,
+        reservation: Reservation,
+        used: &[(CounterId, u128)],
+        now_millis: u64,
+    ) -> Result<Left, StoreError> {
+        if !reservation.differs(used) {
+            return Ok(reservation.left);
+        }
+        let settle = |family: &mut Family| family.settle(&reservation, used, now_millis);
+        let left = self.change_family(&reservation.draw.family, now_millis, settle)?;
+        Ok(left.unwrap_or(reservation.left))
+    }
+
+    async fn refund(&self, reservation: Reservation, now_millis: u64) -> Result<(), StoreError> {
+        let refund = |family: &mut Family| family.refund(&reservation);
+        self.change_family(&reservation.draw.family, now_millis, refund)?;
+        Ok(())
+    }
+
+    async fn left(&self, family: &FamilyId, now_millis: u64) -> Result<Option<Left>, StoreError> {
+        let (key, name) = self.place(Area::Families, &family.0);
+        let mut bytes = self.read(&key)?;
+        let family = Slot::read(&mut bytes).ok_or(StoreError::Failed)?.family(&name)?;
+        Ok(family.filter(|family| now_millis / 1000 <= family.expires).map(|family| family.all_left(now_millis)))
+    }
+
+    async fn once(&self, id: &[u8; 32], until: u64, now: u64) -> Result<bool, StoreError> {
+        let (key, name) = self.place(Area::Marks, id);
+        self.swap(&key, |bytes| {
+            let first = marks::set(bytes, &name, until, now)?;
+            Ok((first, if first { Write::Yes } else { Write::No }))
+        })
+    }
+
+    async fn revoke(&self, what: &Revocation, until: u64, now: u64) -> Result<(), StoreError> {
+        let place = what.subject().0.first().map_or(0, |byte| u32::from(*byte) % REVOCATION_PLACES);
+        self.swap(&key("^", place), |bytes| {
+            let added = revoked::add(bytes, what, until, now)?;
+            Ok(((), if added { Write::Yes } else { Write::No }))
+        })?;
+        // Also where nothing was added: whoever added it may have died before this.
+        self.swap(&revocation_epoch_key(), |bytes| {
+            let epoch = revocation_epoch(bytes)?.wrapping_add(1);
+            *bytes = epoch.to_be_bytes().to_vec();
+            Ok(((), Write::Yes))
+        })
+    }
+
+    async fn revocations(&self) -> Result<Revocations, StoreError> {
+        // Read first: what is revoked meanwhile leads to another epoch, and so to another look.
+        let epoch = self.revocation_epoch().await?;
+        let mut list = Vec::new();
+        for place in 0..REVOCATION_PLACES {
+            list.extend(revoked::list(&self.read(&key("^", place))?).ok_or(StoreError::Failed)?);
+        }
+        Ok(Revocations { epoch, list })
+    }
+
+    async fn revocation_epoch(&self) -> Result<u64, StoreError> {
+        revocation_epoch(&self.read(&revocation_epoch_key())?)
+    }
+
     async fn publish(&self, notice: Notice, bytes: &[u8]) -> Result<(), StoreError> {
         let Notice::Supported(facilitator) = notice;
-        let key = key("~", facilitator);
-        for _ in 0..ATTEMPTS {
-            let expected = match self.shared.get(&key).map_err(|_| StoreError::Failed)? {
-                None => Expected::Absent,
-                Some((_, version)) => Expected::Version(version),
-            };
-            match self.shared.set(&key, &notice_bytes(facilitator, bytes), expected) {
-                Ok(()) => return Ok(()),
-                Err(SharedError::Mismatch) => {}
-                Err(SharedError::Failed) => return Err(StoreError::Failed),
-            }
-        }
-        Err(StoreError::Failed)
+        self.swap(&key("~", facilitator), |there| {
+            *there = notice_bytes(facilitator, bytes);
+            Ok(((), Write::Yes))
+        })
     }
 
     async fn published(&self, notice: Notice) -> Result<Option<Vec<u8>>, StoreError> {
         let Notice::Supported(facilitator) = notice;
-        let Some((bytes, _)) = self.shared.get(&key("~", facilitator)).map_err(|_| StoreError::Failed)? else {
-            return Ok(None);
-        };
+        let bytes = self.read(&key("~", facilitator))?;
         Ok(bytes.strip_prefix(&facilitator.to_be_bytes()).map(<[u8]>::to_vec))
     }
+}
+
+fn revocation_epoch(bytes: &[u8]) -> Result<u64, StoreError> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Failed)
 }
 
 /// Four characters of key leave 18 bits for a notice's subject, so the value says in full whom it is about.

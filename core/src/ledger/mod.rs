@@ -1,22 +1,35 @@
-//! Claims (later also budgets, rates, revocations) over a store.
+//! Claims, budgets, rates, proofs and revocations over a store.
 //!
 //! A store is asked for operations with meaning, never for get and set, so that each backend makes them atomic in
-//! its own way. The rules of a claim's life are in [`claim`]; [`local`] keeps them on shared data, [`remote`] reaches a
-//! store elsewhere.
+//! its own way. The rules of a claim's life are in [`claim`], those of a token's counters in [`draw`]; [`local`] keeps
+//! them on shared data, [`remote`] reaches a store elsewhere.
 
 pub mod claim;
+pub mod draw;
+mod family;
 pub mod local;
-#[cfg(any(test, feature = "test-host"))]
-pub mod memory;
+mod meter;
 pub mod remote;
+pub mod revocation;
 
-pub use claim::{Binding, Claim, ClaimId, Claimed, Conclusion, Money, NewClaim, Pointer, Service, Ticket};
+pub use claim::{
+    Binding, Claim, ClaimId, Claimed, Conclusion, Money, NewClaim, Pointer, Service, Ticket, Yield, Yielded,
+};
+pub use draw::{CounterId, Draw, DrawError, Drawn, FamilyId, Left, LeftOf, LinkId, Reservation};
+pub use revocation::{Facts, Party, Revocation, Revocations, Revoked, Subject};
 
 use std::fmt;
 use std::future::Future;
 
 /// A ledger backend. Every method is atomic against every other one, from any worker.
 pub trait Store: Clone + 'static {
+    /// The random name of this life of the store. What an earlier life knew is gone: tokens and credits carry the epoch
+    /// they were counted in.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn epoch(&self) -> impl Future<Output = Result<[u8; 16], StoreError>>;
+
     /// Takes the claim `id`, or says what is known about it.
     ///
     /// A claim past its deadline is first concluded as [`claim`] says: before the money call released, after it
@@ -50,6 +63,15 @@ pub trait Store: Clone + 'static {
         transaction: &str,
         now: u64,
     ) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Records that our settled claim is turned into the token `what`, unless it was turned into one before: the answer
+    /// is what it has become, now or then. One claim yields one token, ever.
+    ///
+    /// A credit concludes the service as failed, and is given instead of the delivery: the payment is not served again.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] if the claim is not ours or not settled; [`StoreError::Failed`] if the backend failed.
+    fn yield_once(&self, ticket: &Ticket, what: &Yield, now: u64) -> impl Future<Output = Result<Yield, StoreError>>;
 
     /// Sets the pointer `index`, unless another one is there that is not `instead_of`: that one is returned.
     ///
@@ -105,6 +127,70 @@ pub trait Store: Clone + 'static {
     /// [`StoreError::Failed`] if the backend failed.
     fn lease(&self, name: Lease, seconds: u64, now: u64) -> impl Future<Output = Result<bool, StoreError>>;
 
+    /// Charges every counter of `draw`, or none: all links of a chain at once.
+    ///
+    /// Counters begin with their first draw and are kept until the link expires, never less.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if live tokens fill the place this family belongs; [`StoreError::Failed`] if the backend
+    /// failed. Nothing was charged, as far as the backend can know.
+    fn reserve(&self, draw: Draw, now_millis: u64) -> impl Future<Output = Result<Drawn, StoreError>>;
+
+    /// Concludes a draw with what was used: every counter of the draw that `used` names, at whichever link, is charged
+    /// that instead of what was reserved. More is charged whether or not there is room; of a rate, nothing comes back.
+    /// If nothing differs, the store is not asked.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed: what was reserved stays charged.
+    fn commit(
+        &self,
+        reservation: Reservation,
+        used: &[(CounterId, u128)],
+        now_millis: u64,
+    ) -> impl Future<Output = Result<Left, StoreError>>;
+
+    /// Gives a draw's budgets back, as if the call had not been made. What it took of rates stays taken.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed: what was reserved stays charged.
+    fn refund(&self, reservation: Reservation, now_millis: u64) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// What is left on a family; `None` if nothing was ever drawn on it, or it has expired.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn left(&self, family: &FamilyId, now_millis: u64) -> impl Future<Output = Result<Option<Left>, StoreError>>;
+
+    /// Remembers `id` until `until` (Unix seconds): `true` the first time, and `false` ever after. Also `false` if
+    /// `until` has passed, or if it cannot be told because a clock that was ahead has come back.
+    ///
+    /// For whatever must not be shown twice: proofs of possession, single-use admin tokens.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if live ones fill the place it belongs, and none is forgotten for it;
+    /// [`StoreError::Failed`] if the backend failed. In either case it must not be accepted.
+    fn once(&self, id: &[u8; 32], until: u64, now: u64) -> impl Future<Output = Result<bool, StoreError>>;
+
+    /// Revokes `what`, to be kept until `until` (Unix seconds) at least: the latest expiry of a token it may name.
+    /// To do so again changes nothing. Once it has returned, every worker that asks for the epoch sees another one.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if live revocations fill the place it belongs; [`StoreError::Failed`] if the backend
+    /// failed. It may or may not have happened then, and is to be asked for again.
+    fn revoke(&self, what: &Revocation, until: u64, now: u64) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Everything that is revoked.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn revocations(&self) -> impl Future<Output = Result<Revocations, StoreError>>;
+
+    /// A number that changes with every revocation: one cheap read on the way of every call with a token.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the backend failed.
+    fn revocation_epoch(&self) -> impl Future<Output = Result<u64, StoreError>>;
+
     /// Shows `bytes` to every worker under `notice`, replacing what was there.
     ///
     /// # Errors
@@ -140,7 +226,7 @@ pub enum Notice {
 /// Why a store operation did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// Live claims fill the place this one belongs; nothing was forgotten to make room.
+    /// Live entries fill the place this one belongs; nothing was forgotten to make room.
     Full,
     /// The claim is no longer ours.
     Lost,
@@ -151,7 +237,7 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "the ledger is full of live claims",
+            Self::Full => "the ledger is full of live entries",
             Self::Lost => "another worker concluded this claim",
             Self::Failed => "the ledger's store failed",
         })

@@ -3,17 +3,19 @@
 //! [`Remote`] is a [`Store`] over a [`Transport`]; at the other end [`serve`] carries an operation out on a store there.
 //! The ledger is spread over several *places*, each with a store of its own: whatever an operation is about names its
 //! place, so that all operations on one claim meet in one store, which makes them atomic. The operations that are about
-//! the whole ledger are carried out at every place ([`Store::doubts`]) or always at the same one ([`Store::lease`],
-//! [`Store::publish`]).
+//! the whole ledger are carried out at every place ([`Store::doubts`]) or always at the first ([`Store::lease`],
+//! [`Store::publish`], [`Store::revoke`]). The epoch is the first place's: places begin and end together.
 //!
 //! A message that is lost is [`StoreError::Failed`], whether or not the operation was carried out: a claim that nobody
 //! holds is concluded at its deadline, as if its worker had died.
 
 mod codec;
+mod tokens;
 
 use super::{
-    Binding, Claim, ClaimId, Claimed, Conclusion, Lease, Money, NewClaim, Notice, Pointer, Service, Store, StoreError,
-    Ticket,
+    Binding, Claim, ClaimId, Claimed, Conclusion, CounterId, Draw, Drawn, FamilyId, Lease, Left, LeftOf, LinkId, Money,
+    NewClaim, Notice, Party, Pointer, Reservation, Revocation, Revocations, Service, Store, StoreError, Subject,
+    Ticket, Yield, Yielded,
 };
 use codec::{Reader, Writer};
 use std::future::Future;
@@ -43,8 +45,8 @@ impl<T: Transport> Remote<T> {
     }
 
     /// The place of whatever `id` names.
-    fn place(&self, id: &ClaimId) -> u32 {
-        let number = id.0.first_chunk::<4>().map_or(0, |start| u32::from_be_bytes(*start));
+    fn place(&self, id: &[u8]) -> u32 {
+        let number = id.first_chunk::<4>().map_or(0, |start| u32::from_be_bytes(*start));
         number % self.transport.places().max(1)
     }
 
@@ -82,10 +84,20 @@ enum Operation {
     Lease,
     Publish,
     Published,
+    Epoch,
+    YieldOnce,
+    Reserve,
+    Commit,
+    Refund,
+    Left,
+    Once,
+    Revoke,
+    Revocations,
+    RevocationEpoch,
 }
 
 impl Operation {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 24] = [
         Self::Claim,
         Self::Conclude,
         Self::Release,
@@ -100,6 +112,16 @@ impl Operation {
         Self::Lease,
         Self::Publish,
         Self::Published,
+        Self::Epoch,
+        Self::YieldOnce,
+        Self::Reserve,
+        Self::Commit,
+        Self::Refund,
+        Self::Left,
+        Self::Once,
+        Self::Revoke,
+        Self::Revocations,
+        Self::RevocationEpoch,
     ];
 
     fn message(self) -> Writer {
@@ -111,25 +133,25 @@ impl<T: Transport> Store for Remote<T> {
     async fn claim(&self, id: &ClaimId, new: &NewClaim, now: u64) -> Result<Claimed, StoreError> {
         let mut message = Operation::Claim.message();
         message.id(id).new_claim(new).number(now);
-        self.ask(self.place(id), message, Reader::claimed).await
+        self.ask(self.place(&id.0), message, Reader::claimed).await
     }
 
     async fn conclude(&self, ticket: &Ticket, to: &Conclusion, now: u64) -> Result<(), StoreError> {
         let mut message = Operation::Conclude.message();
         message.ticket(ticket).conclusion(to).number(now);
-        self.ask(self.place(&ticket.id), message, Reader::nothing).await
+        self.ask(self.place(&ticket.id.0), message, Reader::nothing).await
     }
 
     async fn release(&self, ticket: &Ticket, now: u64) -> Result<(), StoreError> {
         let mut message = Operation::Release.message();
         message.ticket(ticket).number(now);
-        self.ask(self.place(&ticket.id), message, Reader::nothing).await
+        self.ask(self.place(&ticket.id.0), message, Reader::nothing).await
     }
 
     async fn resolve(&self, id: &ClaimId, money: Money, transaction: &str, now: u64) -> Result<(), StoreError> {
         let mut message = Operation::Resolve.message();
         message.id(id).money(money).text(transaction).number(now);
-        self.ask(self.place(id), message, Reader::nothing).await
+        self.ask(self.place(&id.0), message, Reader::nothing).await
     }
 
     async fn point(
@@ -141,25 +163,25 @@ impl<T: Transport> Store for Remote<T> {
     ) -> Result<Option<Pointer>, StoreError> {
         let mut message = Operation::Point.message();
         message.id(index).pointer(to).option(instead_of, |message, id| message.id(id)).number(now);
-        self.ask(self.place(index), message, |answer| answer.option(Reader::pointer)).await
+        self.ask(self.place(&index.0), message, |answer| answer.option(Reader::pointer)).await
     }
 
     async fn pointed(&self, index: &ClaimId, now: u64) -> Result<Option<Pointer>, StoreError> {
         let mut message = Operation::Pointed.message();
         message.id(index).number(now);
-        self.ask(self.place(index), message, |answer| answer.option(Reader::pointer)).await
+        self.ask(self.place(&index.0), message, |answer| answer.option(Reader::pointer)).await
     }
 
     async fn unpoint(&self, index: &ClaimId, target: &ClaimId, now: u64) -> Result<(), StoreError> {
         let mut message = Operation::Unpoint.message();
         message.id(index).id(target).number(now);
-        self.ask(self.place(index), message, Reader::nothing).await
+        self.ask(self.place(&index.0), message, Reader::nothing).await
     }
 
     async fn doubt(&self, id: &ClaimId, bytes: &[u8]) -> Result<(), StoreError> {
         let mut message = Operation::Doubt.message();
         message.id(id).bytes(bytes);
-        self.ask(self.place(id), message, Reader::nothing).await
+        self.ask(self.place(&id.0), message, Reader::nothing).await
     }
 
     async fn doubts(&self) -> Result<Vec<(ClaimId, Vec<u8>)>, StoreError> {
@@ -173,19 +195,81 @@ impl<T: Transport> Store for Remote<T> {
     async fn doubted(&self, id: &ClaimId) -> Result<Option<Vec<u8>>, StoreError> {
         let mut message = Operation::Doubted.message();
         message.id(id);
-        self.ask(self.place(id), message, |answer| answer.option(Reader::bytes)).await
+        self.ask(self.place(&id.0), message, |answer| answer.option(Reader::bytes)).await
     }
 
     async fn undoubt(&self, id: &ClaimId) -> Result<(), StoreError> {
         let mut message = Operation::Undoubt.message();
         message.id(id);
-        self.ask(self.place(id), message, Reader::nothing).await
+        self.ask(self.place(&id.0), message, Reader::nothing).await
     }
 
     async fn lease(&self, name: Lease, seconds: u64, now: u64) -> Result<bool, StoreError> {
         let mut message = Operation::Lease.message();
         message.lease(name).number(seconds).number(now);
         self.ask(0, message, Reader::flag).await
+    }
+
+    async fn epoch(&self) -> Result<[u8; 16], StoreError> {
+        self.ask(0, Operation::Epoch.message(), Reader::fixed).await
+    }
+
+    async fn yield_once(&self, ticket: &Ticket, what: &Yield, now: u64) -> Result<Yield, StoreError> {
+        let mut message = Operation::YieldOnce.message();
+        message.ticket(ticket).yielded(what).number(now);
+        self.ask(self.place(&ticket.id.0), message, Reader::yielded).await
+    }
+
+    async fn reserve(&self, draw: Draw, now_millis: u64) -> Result<Drawn, StoreError> {
+        let mut message = Operation::Reserve.message();
+        message.draw(&draw).number(now_millis);
+        self.ask(self.place(&draw.family.0), message, |answer| answer.drawn(draw)).await
+    }
+
+    async fn commit(
+        &self,
+        reservation: Reservation,
+        used: &[(CounterId, u128)],
+        now_millis: u64,
+    ) -> Result<Left, StoreError> {
+        if !reservation.differs(used) {
+            return Ok(reservation.left);
+        }
+        let mut message = Operation::Commit.message();
+        message.draw(&reservation.draw).left(&reservation.left).used(used).number(now_millis);
+        self.ask(self.place(&reservation.draw.family.0), message, Reader::left).await
+    }
+
+    async fn refund(&self, reservation: Reservation, now_millis: u64) -> Result<(), StoreError> {
+        let mut message = Operation::Refund.message();
+        message.draw(&reservation.draw).number(now_millis);
+        self.ask(self.place(&reservation.draw.family.0), message, Reader::nothing).await
+    }
+
+    async fn left(&self, family: &FamilyId, now_millis: u64) -> Result<Option<Left>, StoreError> {
+        let mut message = Operation::Left.message();
+        message.fixed(&family.0).number(now_millis);
+        self.ask(self.place(&family.0), message, |answer| answer.option(Reader::left)).await
+    }
+
+    async fn once(&self, id: &[u8; 32], until: u64, now: u64) -> Result<bool, StoreError> {
+        let mut message = Operation::Once.message();
+        message.fixed(id).number(until).number(now);
+        self.ask(self.place(id), message, Reader::flag).await
+    }
+
+    async fn revoke(&self, what: &Revocation, until: u64, now: u64) -> Result<(), StoreError> {
+        let mut message = Operation::Revoke.message();
+        message.revocation(what).number(until).number(now);
+        self.ask(0, message, Reader::nothing).await
+    }
+
+    async fn revocations(&self) -> Result<Revocations, StoreError> {
+        self.ask(0, Operation::Revocations.message(), Reader::revocations).await
+    }
+
+    async fn revocation_epoch(&self) -> Result<u64, StoreError> {
+        self.ask(0, Operation::RevocationEpoch.message(), Reader::number).await
     }
 
     async fn publish(&self, notice: Notice, bytes: &[u8]) -> Result<(), StoreError> {
@@ -284,6 +368,47 @@ async fn carry_out<S: Store>(store: &S, message: &mut Reader) -> Option<Result<W
             let notice = message.notice()?;
             message.end()?;
             store.published(notice).await.map(|bytes| answer.option(bytes.as_deref(), Writer::bytes))
+        }
+        Operation::Epoch => {
+            message.end()?;
+            store.epoch().await.map(|epoch| answer.fixed(&epoch))
+        }
+        Operation::YieldOnce => {
+            let (ticket, what, now) = (message.ticket()?, message.yielded()?, message.last()?);
+            store.yield_once(&ticket, &what, now).await.map(|yielded| answer.yielded(&yielded))
+        }
+        Operation::Reserve => {
+            let (draw, now_millis) = (message.draw()?, message.last()?);
+            store.reserve(draw, now_millis).await.map(|drawn| answer.drawn(&drawn))
+        }
+        Operation::Commit => {
+            let reservation = Reservation { draw: message.draw()?, left: message.left()? };
+            let (used, now_millis) = (message.used()?, message.last()?);
+            store.commit(reservation, &used, now_millis).await.map(|left| answer.left(&left))
+        }
+        Operation::Refund => {
+            let reservation = Reservation { draw: message.draw()?, left: Left::default() };
+            store.refund(reservation, message.last()?).await.map(|()| &mut answer)
+        }
+        Operation::Left => {
+            let (family, now_millis) = (FamilyId(message.fixed()?), message.last()?);
+            store.left(&family, now_millis).await.map(|left| answer.option(left.as_ref(), Writer::left))
+        }
+        Operation::Once => {
+            let (id, until, now) = (message.fixed()?, message.number()?, message.last()?);
+            store.once(&id, until, now).await.map(|first| answer.flag(first))
+        }
+        Operation::Revoke => {
+            let (what, until, now) = (message.revocation()?, message.number()?, message.last()?);
+            store.revoke(&what, until, now).await.map(|()| &mut answer)
+        }
+        Operation::Revocations => {
+            message.end()?;
+            store.revocations().await.map(|revocations| answer.revocations(&revocations))
+        }
+        Operation::RevocationEpoch => {
+            message.end()?;
+            store.revocation_epoch().await.map(|epoch| answer.number(epoch))
         }
     };
     match done {

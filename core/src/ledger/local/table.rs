@@ -1,8 +1,8 @@
 //! The bytes of one slot: a version, then entries one after another, each at most 128 bytes where the transaction is a 32-byte hash.
 
-use crate::ledger::{Binding, Claim, ClaimId, Money, Pointer, Service, StoreError};
+use crate::ledger::{Binding, Claim, ClaimId, Money, Pointer, Service, StoreError, Yield, Yielded};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Entries a slot holds at most.
 pub(super) const MAX_ENTRIES: usize = 32;
@@ -125,6 +125,14 @@ fn encode_claim(out: &mut Vec<u8>, claim: &Claim) {
     out.extend_from_slice(&claim.generation.to_be_bytes());
     out.extend_from_slice(&claim.deadline.to_be_bytes());
     out.extend_from_slice(&claim.expires.to_be_bytes());
+    out.extend_from_slice(&claim.settled_at.to_be_bytes());
+    let yielded = match claim.yielded.map(|yielded| yielded.kind) {
+        None => 0,
+        Some(Yielded::Pass) => 1,
+        Some(Yielded::Credit) => 2,
+    };
+    out.push(yielded);
+    out.extend_from_slice(&claim.yielded.map_or([0; 8], |yielded| yielded.terms));
     encode_transaction(out, &claim.transaction);
 }
 
@@ -139,11 +147,23 @@ fn decode_claim(money: Money, rest: &mut &[u8]) -> Option<Claim> {
         generation: u32::from_be_bytes(take(rest)?),
         deadline: u64::from_be_bytes(take(rest)?),
         expires: u64::from_be_bytes(take(rest)?),
+        settled_at: u64::from_be_bytes(take(rest)?),
+        yielded: decode_yield(take(rest)?, take(rest)?)?,
         transaction: decode_transaction(rest)?,
     })
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+fn decode_yield([kind]: [u8; 1], terms: [u8; 8]) -> Option<Option<Yield>> {
+    let kind = match kind {
+        0 => return Some(None),
+        1 => Yielded::Pass,
+        2 => Yielded::Credit,
+        _ => return None,
+    };
+    Some(Some(Yield { kind, terms }))
+}
+
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = rest.split_first_chunk::<N>()?;
     *rest = tail;
     Some(*head)

@@ -1,6 +1,5 @@
 use super::*;
-use crate::ledger::Binding;
-use crate::ledger::memory::MemoryData;
+use crate::ledger::{Binding, Service, Yielded};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
@@ -15,8 +14,12 @@ fn done<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+fn ceilings(ceiling: u32) -> Ceilings {
+    Ceilings { claims: ceiling, tokens: ceiling }
+}
+
 fn store(ceiling: u32) -> LocalStore<MemoryData> {
-    LocalStore::open(MemoryData::default(), ceiling, &[1; SEED_BYTES]).unwrap()
+    LocalStore::open(MemoryData::default(), ceilings(ceiling), &[1; SEED_BYTES]).unwrap()
 }
 
 fn id(n: u32) -> ClaimId {
@@ -124,7 +127,7 @@ fn a_full_slot_refuses_and_forgets_nothing_live() {
 #[test]
 fn at_its_ceiling_no_slot_is_full_and_none_passes_four_kib() {
     let data = MemoryData::default();
-    let store = LocalStore::open(data.clone(), 20_000, &[3; SEED_BYTES]).unwrap();
+    let store = LocalStore::open(data.clone(), ceilings(20_000), &[3; SEED_BYTES]).unwrap();
     for n in 0..20_000 {
         ours(done(store.claim(&id(n), &new(NOW + 10, NOW + 100), NOW)).unwrap());
     }
@@ -154,7 +157,7 @@ fn workers_that_interleave_agree_on_one_winner() {
         fn get(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, SharedError> {
             let seen = self.data.get(key);
             if let Some(n) = self.rival.take() {
-                let rival = LocalStore::open(self.data.clone(), 1000, &[1; SEED_BYTES]).unwrap();
+                let rival = LocalStore::open(self.data.clone(), ceilings(1000), &[1; SEED_BYTES]).unwrap();
                 ours(done(rival.claim(&id(n), &new(NOW + 10, NOW + 100), NOW)).unwrap());
             }
             seen
@@ -164,7 +167,7 @@ fn workers_that_interleave_agree_on_one_winner() {
         }
     }
     let racing = Racing { data: MemoryData::default(), rival: Rc::default() };
-    let store = LocalStore::open(racing.clone(), 1000, &[1; SEED_BYTES]).unwrap();
+    let store = LocalStore::open(racing.clone(), ceilings(1000), &[1; SEED_BYTES]).unwrap();
     for n in 0..100 {
         racing.rival.set(Some(n));
         let claimed = done(store.claim(&id(n), &new(NOW + 10, NOW + 100), NOW)).unwrap();
@@ -175,9 +178,9 @@ fn workers_that_interleave_agree_on_one_winner() {
 #[test]
 fn foreign_bytes_are_an_error_and_never_a_free_claim() {
     let data = MemoryData::default();
-    let store = LocalStore::open(data.clone(), 1000, &[1; SEED_BYTES]).unwrap();
+    let store = LocalStore::open(data.clone(), ceilings(1000), &[1; SEED_BYTES]).unwrap();
     ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    let (key, _) = store.place(&id(1));
+    let (key, _) = store.place(Area::Claims, &id(1).0);
     let (bytes, version) = data.get(&key).unwrap().unwrap();
     for cut in 1..bytes.len() {
         assert_eq!(Table::decode(&bytes[..cut]).is_some(), cut == 1, "{cut}");
@@ -203,6 +206,8 @@ fn records_survive_the_bytes_with_transactions_of_every_kind() {
             deadline: 1,
             expires: u64::MAX,
             retries: 2,
+            settled_at: u64::MAX,
+            yielded: Some(Yield { kind: Yielded::Credit, terms: [6; 8] }),
             transaction: transaction.to_owned(),
         };
         let mut table = Table::default();
@@ -218,9 +223,9 @@ fn records_survive_the_bytes_with_transactions_of_every_kind() {
 #[test]
 fn a_store_founded_by_one_worker_is_opened_by_the_others() {
     let data = MemoryData::default();
-    let one = LocalStore::open(data.clone(), 1000, &[1; SEED_BYTES]).unwrap();
-    let two = LocalStore::open(data, 999_999, &[2; SEED_BYTES]).unwrap();
-    assert_eq!(one.epoch(), two.epoch());
+    let one = LocalStore::open(data.clone(), ceilings(1000), &[1; SEED_BYTES]).unwrap();
+    let two = LocalStore::open(data, ceilings(999_999), &[2; SEED_BYTES]).unwrap();
+    assert_eq!(done(one.epoch()), done(two.epoch()));
     ours(done(one.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
     assert!(matches!(done(two.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)), Ok(Claimed::Known(_))));
 }
@@ -294,4 +299,66 @@ fn open_questions_are_few_and_told_apart() {
     assert_eq!(id(u32::from_be_bytes(bytes.try_into().unwrap())), first);
     done(store.undoubt(&first)).unwrap();
     assert_eq!(done(store.doubts()).unwrap().len(), asked - 1);
+}
+
+fn draw(expires: u64, max: u128, cost: u128) -> Draw {
+    let mut draw = Draw::new(FamilyId::of("root"), expires);
+    draw.budget(CounterId::of(0, "call"), max, cost).unwrap();
+    draw.rate(CounterId::of(0, "call"), 60, 100, cost).unwrap();
+    draw
+}
+
+fn reserved(drawn: Drawn) -> Reservation {
+    match drawn {
+        Drawn::Reserved(reservation) => reservation,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_budget_is_spent_at_the_draw_and_given_back_once() {
+    let store = store(1000);
+    let now = NOW * 1000;
+    let one = reserved(done(store.reserve(draw(NOW + 100, 10, 6), now)).unwrap());
+    assert_eq!(one.left().budget("call"), Some(4));
+    let refused = done(store.reserve(draw(NOW + 100, 10, 6), now)).unwrap();
+    assert_eq!(refused, Drawn::Exhausted { link: 0, counter: CounterId::of(0, "call"), left: 4 });
+    let left = done(store.commit(one, &[(CounterId::of(0, "call"), 3)], now)).unwrap();
+    assert_eq!(left.budget("call"), Some(7));
+    let two = reserved(done(store.reserve(draw(NOW + 100, 10, 7), now)).unwrap());
+    done(store.refund(two, now)).unwrap();
+    let left = done(store.left(&FamilyId::of("root"), now)).unwrap().unwrap();
+    assert_eq!(left.budget("call"), Some(7));
+    // The rate keeps what it gave.
+    assert_eq!(left.0.iter().find(|of| of.period == Some(60)).unwrap().left, 100 - 6 - 7);
+    assert_eq!(done(store.reserve(draw(NOW + 100, 10, 1), now + 101_000)), Ok(Drawn::Expired));
+}
+
+#[test]
+fn marks_and_revocations_hold() {
+    let store = store(1000);
+    assert_eq!(done(store.once(&[1; 32], NOW + 60, NOW)), Ok(true));
+    assert_eq!(done(store.once(&[1; 32], NOW + 60, NOW)), Ok(false));
+    assert_eq!(done(store.revocation_epoch()), Ok(0));
+    let what = Revocation::Token(crate::ledger::Subject::of("root"));
+    done(store.revoke(&what, NOW + 60, NOW)).unwrap();
+    assert_eq!(done(store.revocations()).unwrap(), Revocations { epoch: 1, list: vec![what] });
+    assert_eq!(done(store.revocation_epoch()), Ok(1));
+}
+
+#[test]
+fn a_settled_claim_yields_one_token_and_after_a_credit_no_delivery() {
+    let store = store(1000);
+    let ticket = ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
+    let credit = Yield { kind: Yielded::Credit, terms: [1; 8] };
+    assert_eq!(done(store.yield_once(&ticket, &credit, NOW)), Err(StoreError::Lost));
+    done(store.conclude(&ticket, &to(Money::Settling, Service::Waiting, NOW + 20), NOW)).unwrap();
+    done(store.conclude(&ticket, &to(Money::Settled, Service::Waiting, NOW + 20), NOW + 2)).unwrap();
+    assert_eq!(done(store.yield_once(&ticket, &credit, NOW + 3)), Ok(credit));
+    let other = Yield { kind: Yielded::Pass, terms: [2; 8] };
+    assert_eq!(done(store.yield_once(&ticket, &other, NOW + 3)), Ok(credit));
+    match done(store.claim(&id(1), &new(NOW + 90, NOW + 100), NOW + 50)).unwrap() {
+        Claimed::Known(claim) => assert_eq!((claim.settled_at, claim.yielded), (NOW + 2, Some(credit))),
+        other => panic!("{other:?}"),
+    }
 }

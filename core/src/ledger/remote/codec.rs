@@ -2,7 +2,10 @@
 //! absent. Both ends come from one build of this crate or of neighbouring ones, so the format has no version of its own:
 //! new operations get new numbers, and the meaning of a number never changes.
 
-use super::{Binding, Claim, ClaimId, Claimed, Conclusion, Lease, Money, NewClaim, Notice, Pointer, Service, Ticket};
+use super::{
+    Binding, Claim, ClaimId, Claimed, Conclusion, Lease, Money, NewClaim, Notice, Pointer, Service, Ticket, Yield,
+    Yielded,
+};
 
 /// Writes a message.
 #[derive(Default)]
@@ -106,7 +109,17 @@ impl Writer {
             .number(claim.deadline)
             .number(claim.expires)
             .byte(claim.retries)
+            .number(claim.settled_at)
+            .option(claim.yielded.as_ref(), Self::yielded)
             .text(&claim.transaction)
+    }
+
+    pub(super) fn yielded(&mut self, yielded: &Yield) -> &mut Self {
+        self.byte(match yielded.kind {
+            Yielded::Pass => 0,
+            Yielded::Credit => 1,
+        })
+        .fixed(&yielded.terms)
     }
 
     pub(super) fn claimed(&mut self, claimed: &Claimed) -> &mut Self {
@@ -159,7 +172,7 @@ impl Reader {
         self.fixed::<1>().map(|[byte]| byte)
     }
 
-    fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
         let bytes = *self.rest().first_chunk::<N>()?;
         self.at = self.at.saturating_add(N);
         Some(bytes)
@@ -279,8 +292,19 @@ impl Reader {
             deadline: self.number()?,
             expires: self.number()?,
             retries: self.byte()?,
+            settled_at: self.number()?,
+            yielded: self.option(Self::yielded)?,
             transaction: self.text()?,
         })
+    }
+
+    pub(super) fn yielded(&mut self) -> Option<Yield> {
+        let kind = match self.byte()? {
+            0 => Yielded::Pass,
+            1 => Yielded::Credit,
+            _ => return None,
+        };
+        Some(Yield { kind, terms: self.fixed()? })
     }
 
     pub(super) fn claimed(&mut self) -> Option<Claimed> {

@@ -1,7 +1,6 @@
 use super::*;
 use crate::crypto::sha256;
-use crate::ledger::local::{LocalStore, SEED_BYTES};
-use crate::ledger::memory::MemoryData;
+use crate::ledger::local::{Ceilings, LocalStore, MemoryData, SEED_BYTES};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::pin::pin;
@@ -37,7 +36,7 @@ impl Transport for Line {
 }
 
 fn place() -> Place {
-    LocalStore::open(MemoryData::default(), 1000, &[1; SEED_BYTES]).unwrap()
+    LocalStore::open(MemoryData::default(), Ceilings { claims: 1000, tokens: 1000 }, &[1; SEED_BYTES]).unwrap()
 }
 
 fn line(places: usize) -> Line {
@@ -181,12 +180,12 @@ proptest! {
     #[test]
     fn bytes_that_are_no_message_are_answered_as_a_failure(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Some(first) = bytes.first_mut() {
-            *first %= 20;
+            *first %= 30;
         }
         let store = place();
         let answer = done(serve(&store, &bytes));
         prop_assert!(!answer.is_empty());
-        if bytes.is_empty() || !(1..=14).contains(&bytes[0]) {
+        if bytes.is_empty() || !(1..=24).contains(&bytes[0]) {
             prop_assert_eq!(answer, vec![3]);
         }
     }
