@@ -26,6 +26,9 @@ pub struct Row {
     pub same: String,
     /// A new payment of the same payer for the same request, made instead of the second try.
     pub new: String,
+    /// That payment, the same or the new one, once more when the fault is over; where it is empty, nobody tries.
+    #[serde(default)]
+    pub later: String,
 }
 
 /// The rows of `vectors/money.json`.
@@ -49,6 +52,8 @@ pub struct Tried {
     pub row: Row,
     /// What came of the first try, the second, and the new payment.
     pub cells: [Cell; 3],
+    /// What came of the second and of the new payment when the fault was over, where the row says what should.
+    pub later: Vec<Cell>,
 }
 
 /// What came of one try.
@@ -92,6 +97,14 @@ impl Tried {
                 complaints.push(format!("{name}, {which}: {cell}, not {wanted}"));
             }
         }
+        for (which, cell) in ["same", "new"].into_iter().zip(&self.later) {
+            if cell.to_string() != self.row.later {
+                complaints.push(format!("{name}, {which}, later: {cell}, not {}", self.row.later));
+            }
+            if cell.charged > 1 {
+                complaints.push(format!("{name}, {which}, later: charged twice"));
+            }
+        }
         let [first, same, new] = &self.cells;
         let served = |cell: &Cell| u128::from(cell.got == "served");
         if first.charged + same.charged > 1 {
@@ -124,13 +137,11 @@ pub enum Trouble {
     Facilitator(Operation, Vec<Fault>),
     /// The payer cancels the authorization on the chain while the upstream works.
     Cancelled,
-    /// The client gives up after so long, while what takes longer is named.
-    Gone {
-        /// Until it gives up.
-        after: Duration,
-        /// The call that takes longer; `None`: the upstream.
-        during: Option<Operation>,
-    },
+    /// The client leaves while this is under way; `None`: the upstream.
+    Gone(Option<Operation>),
+    /// The client leaves while its settlement waits for a block; both other tries come before that block, and once more
+    /// after it.
+    GoneBeforeTheBlock,
 }
 
 impl Trouble {
@@ -143,15 +154,10 @@ impl Trouble {
         let (operation, rest) = match name.split_once(": ") {
             Some(("verify", rest)) => (Operation::Verify, rest),
             Some(("settle", rest)) => (Operation::Settle, rest),
-            Some(("client gone", rest)) => {
-                let after = Duration::from_millis(400);
-                let during = match rest {
-                    "verify" => Some(Operation::Verify),
-                    "settle" => Some(Operation::Settle),
-                    _ => None,
-                };
-                return Ok(Self::Gone { after, during });
-            }
+            Some(("client gone", "settle, no block yet")) => return Ok(Self::GoneBeforeTheBlock),
+            Some(("client gone", "verify")) => return Ok(Self::Gone(Some(Operation::Verify))),
+            Some(("client gone", "settle")) => return Ok(Self::Gone(Some(Operation::Settle))),
+            Some(("client gone", "upstream")) => return Ok(Self::Gone(None)),
             _ if name == "cancelled meanwhile" => return Ok(Self::Cancelled),
             _ => bail!("no fault {name:?}"),
         };
@@ -204,6 +210,10 @@ pub async fn try_row(stack: &Stack, row: &Row, number: usize) -> Result<Tried> {
     let first = cell(stack, first_try(stack, row, &again, &payment)).await?;
     ready(stack, &again).await?;
     let same = cell(stack, answer(stack, &again, &payment)).await?;
+    let mut later = Vec::new();
+    if !row.later.is_empty() {
+        later.push(cell(stack, when_over(stack, &again, &payment)).await?);
+    }
 
     let anew = path("b");
     let payment = scenario::sign(stack, &anew).await?;
@@ -214,7 +224,24 @@ pub async fn try_row(stack: &Stack, row: &Row, number: usize) -> Result<Tried> {
     ready(stack, &anew).await?;
     let payment = scenario::sign(stack, &anew).await?;
     let new = cell(stack, answer(stack, &anew, &payment)).await?;
-    Ok(Tried { row: row.clone(), cells: [first, same, new] })
+    if !row.later.is_empty() {
+        later.push(cell(stack, when_over(stack, &anew, &payment)).await?);
+    }
+    Ok(Tried { row: row.clone(), cells: [first, same, new], later })
+}
+
+/// Ends what [`Trouble::GoneBeforeTheBlock`] began, and sends the payment once more as soon as its outcome is known.
+async fn when_over(stack: &Stack, path: &str, payment: &str) -> Result<Option<Got>> {
+    stack.chain.set_automine(true).await?;
+    stack.chain.mine(1).await?;
+    for _ in 0..50 {
+        let got = scenario::send(stack, "GET", path, Some(payment)).await?;
+        if got.code() != "outcome_unknown" {
+            return Ok(Some(got));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    bail!("{path}: the outcome stays unknown")
 }
 
 /// Waits until the gate offers something for `path` again: a facilitator that said 429 is left alone for a while.
@@ -247,23 +274,43 @@ async fn first_try(stack: &Stack, row: &Row, path: &str, payment: &str) -> Resul
         Trouble::Cancelled => {
             let nonce = nonce_of(payment)?;
             let signature = stack.buyer.sign_cancellation(&nonce).await?;
+            let upstream = stack.upstream.hold("/slow");
             let meanwhile = async {
-                tokio::time::sleep(Duration::from_millis(400)).await;
-                stack.chain.cancel_authorization(BUYER.address, &nonce, &signature).await
+                upstream.arrived(PATIENCE).await?;
+                stack.chain.cancel_authorization(BUYER.address, &nonce, &signature).await?;
+                drop(upstream);
+                anyhow::Ok(())
             };
             let (got, cancelled) = tokio::join!(answer(stack, path, payment), meanwhile);
             cancelled?;
             got?
         }
-        Trouble::Gone { after, during } => {
-            if let Some(operation) = during {
-                stack.facilitator.set_faults(operation, &[Fault::delay(after * 2)]).await?;
-            }
-            let gone = crate::http::client().get(stack.url(path)).header("payment-signature", payment).timeout(after);
-            if gone.send().await.is_ok() {
-                bail!("the response came before the client gave up");
-            }
-            tokio::time::sleep(after * 3).await;
+        Trouble::Gone(None) => {
+            let upstream = stack.upstream.hold("/slow");
+            leave(stack, path, payment, upstream.arrived(PATIENCE)).await?;
+            drop(upstream);
+            tokio::time::sleep(LATE).await;
+            None
+        }
+        Trouble::Gone(Some(operation)) => {
+            stack.facilitator.set_faults(operation, &[Fault::delay(LATE)]).await?;
+            let before = calls(stack, operation).await?;
+            leave(stack, path, payment, called(stack, operation, before)).await?;
+            tokio::time::sleep(LATE * 2).await;
+            None
+        }
+        Trouble::GoneBeforeTheBlock => {
+            stack.chain.set_automine(false).await?;
+            let before = calls(stack, Operation::Settle).await?;
+            let sent = async {
+                called(stack, Operation::Settle, before).await?;
+                crate::process::wait_for("the settlement's transaction", PATIENCE, || async {
+                    stack.chain.waiting_transactions().await.ok().filter(|waiting| *waiting > 0)
+                })
+                .await?;
+                Ok(())
+            };
+            leave(stack, path, payment, sent).await?;
             None
         }
     };
@@ -271,6 +318,37 @@ async fn first_try(stack: &Stack, row: &Row, path: &str, payment: &str) -> Resul
         stack.facilitator.set_faults(operation, &[]).await?;
     }
     Ok(got)
+}
+
+/// How late an answer is that a client does not wait for.
+const LATE: Duration = Duration::from_millis(600);
+/// How long anything may take that is to happen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sends a request, and leaves as soon as `moment` has come.
+async fn leave(stack: &Stack, path: &str, payment: &str, moment: impl Future<Output = Result<()>>) -> Result<()> {
+    let request = crate::http::client().get(stack.url(path)).header("payment-signature", payment);
+    tokio::select! {
+        response = request.send() => bail!("the response came before the client left: {response:?}"),
+        come = moment => come,
+    }
+}
+
+/// How often this was called so far.
+async fn calls(stack: &Stack, operation: Operation) -> Result<u64> {
+    let counts = stack.facilitator.counts().await?;
+    Ok(match operation {
+        Operation::Verify => counts.verify,
+        Operation::Settle => counts.settle,
+        Operation::Supported => counts.supported,
+    })
+}
+
+/// Waits until this was called more often than `before`.
+async fn called(stack: &Stack, operation: Operation, before: u64) -> Result<()> {
+    let more = || async { calls(stack, operation).await.ok().filter(|calls| *calls > before) };
+    crate::process::wait_for("the call", PATIENCE, more).await?;
+    Ok(())
 }
 
 /// The nonce of a payment header.

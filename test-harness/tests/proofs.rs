@@ -48,6 +48,7 @@ async fn no_fault_of_the_proxy_charges_twice_serves_unpaid_or_loses_what_was_pai
     // One of each kind; `cargo xtask prove money` tries them all.
     let tried = [
         "route timeout: settle",
+        "route timeout: settle, asked at once",
         "upstream reset: settle",
         "trap: settle",
         "configuration push: long settle",

@@ -2,7 +2,10 @@
 
 use super::admit::Index;
 use crate::host::{Event, Host, Level};
-use crate::ledger::{Conclusion, Money, Service, Store, StoreError, Ticket};
+use crate::ledger::{Conclusion, Money, Pointer, Service, Store, StoreError, Ticket};
+
+/// Seconds that an unresolved claim of a payer is found by its request.
+const UNRESOLVED_KEPT: u64 = 24 * 3600;
 
 /// Our right to a claim, and what we last said about it.
 ///
@@ -79,7 +82,9 @@ impl<H: Host> Hold<H> {
     pub(super) async fn failed(mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = self.host.now();
-            conclude(&self.host, &ticket, self.money, Service::Failed, now, String::new()).await;
+            if conclude(&self.host, &ticket, self.money, Service::Failed, now, String::new()).await.is_ok() {
+                point_to(&self.host, &ticket, self.index.as_ref()).await;
+            }
         }
     }
 }
@@ -87,19 +92,24 @@ impl<H: Host> Hold<H> {
 impl<H: Host> Drop for Hold<H> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
-        let (host, money, service) = (self.host.clone(), self.money, self.service);
+        let (host, money, service, index) = (self.host.clone(), self.money, self.service, self.index);
         self.host.spawn(async move {
             if money == Money::None {
                 release(&host, &ticket).await;
             } else {
                 let past = host.now().saturating_sub(1);
-                conclude(&host, &ticket, money, service, past, String::new()).await;
+                if conclude(&host, &ticket, money, service, past, String::new()).await.is_ok() {
+                    point_to(&host, &ticket, index.as_ref()).await;
+                }
             }
         });
     }
 }
 
 /// Concludes a claim, and tells the operator if the store would not have it.
+///
+/// # Errors
+/// What the store says.
 pub(super) async fn conclude<H: Host>(
     host: &H,
     ticket: &Ticket,
@@ -107,12 +117,28 @@ pub(super) async fn conclude<H: Host>(
     service: Service,
     deadline: u64,
     transaction: String,
-) {
+) -> Result<(), StoreError> {
     let to = Conclusion { money, service, deadline, transaction };
-    if let Err(error) = host.store().conclude(ticket, &to, host.now()).await {
+    let concluded = host.store().conclude(ticket, &to, host.now()).await;
+    if let Err(error) = concluded {
+        let level = if error == StoreError::Lost { Level::Warn } else { Level::Error };
         let text = format!("claim {}: {money:?}/{service:?} not recorded: {error}", short(ticket));
-        host.event(&Event::Log { level: Level::Error, text: &text });
+        host.event(&Event::Log { level, text: &text });
     }
+    concluded
+}
+
+/// Keeps that this claim of its payer for its request has no good end yet: one at most is kept, and the latest is the
+/// one. Not needed to be safe, so a full store is no reason to stop.
+pub(super) async fn point_to<H: Host>(host: &H, ticket: &Ticket, index: Option<&Index>) {
+    let Some(index) = index else { return };
+    let (store, now) = (host.store(), host.now());
+    let pointer = Pointer { target: ticket.id, binding: index.binding, expires: now.saturating_add(UNRESOLVED_KEPT) };
+    let there = match index.looked {
+        true => store.pointed(&index.id, now).await.ok().flatten().map(|pointer| pointer.target),
+        false => None,
+    };
+    let _ = store.point(&index.id, &pointer, there.as_ref(), now).await;
 }
 
 async fn release<H: Host>(host: &H, ticket: &Ticket) {

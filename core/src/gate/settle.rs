@@ -1,21 +1,21 @@
 //! The money call. It runs detached from the start, so that an answer always finds somebody who records it, and the
 //! intent is in the store before the call leaves: a worker that dies meanwhile leaves `settling` behind, which past
-//! its deadline reads `unknown`.
+//! its deadline reads `unknown`. If the exchange goes while the call is under way, that deadline is brought forward:
+//! from then on nobody will deliver what is being paid for, and whoever asks is answered as of an unknown outcome.
 
 use super::Gate;
 use super::admit::Index;
-use super::hold::{Hold, conclude, short};
+use super::hold::{Hold, conclude, point_to, short};
 use crate::host::{Event, Host, Level};
-use crate::ledger::{Money, Pointer, Service, Store, Ticket};
+use crate::ledger::{Conclusion, Money, Service, Store, StoreError, Ticket};
 use crate::mutant;
 use crate::policy::Facilitator;
 use crate::problem::{Code, Problem};
 use crate::rail::{self, Offer, Paid, Payment, Settlement};
-use crate::task::handover;
+use crate::task::{before, handover};
+use std::pin::pin;
 use std::rc::Rc;
 
-/// Seconds that an unresolved claim of a payer is found by its request.
-const UNRESOLVED_KEPT: u64 = 24 * 3600;
 /// Seconds a worker may be late with what it says to the store.
 pub(super) const GRACE: u64 = 5;
 
@@ -42,32 +42,35 @@ pub(super) async fn settle<H: Host>(
     let call = MoneyCall {
         gate: Rc::clone(gate),
         host: host.clone(),
-        ticket: ticket.clone(),
+        ticket,
         service,
         index,
         offer: offer.clone(),
         payment: payment.clone(),
     };
     host.spawn(async move {
-        let settlement = call.make().await;
+        let Some(settlement) = call.make(giver.abandoned()).await else { return giver.give(None) };
         let until = if giver.is_abandoned() { 0 } else { call.host.now().saturating_add(serving) };
         call.record(&settlement, until).await;
-        giver.give(settlement);
+        giver.give(Some(match settlement {
+            // The exchange may be gone before it takes this: then the hold says so.
+            Settlement::Settled(settled) => {
+                Ok((Hold::new(&call.host, call.ticket, Money::Settled, service, index), settled))
+            }
+            other => Err(other),
+        }));
     });
     match awaited.await {
-        Some(Some(Settlement::Settled(settled))) => {
-            let hold = Hold::new(host, ticket, Money::Settled, service, index);
-            Ok((hold, Paid::settled(&settled, offer, payment)))
-        }
-        Some(Some(Settlement::Refused { reason })) => {
+        Some(Some(Ok((hold, settled)))) => Ok((hold, Paid::settled(&settled, offer, payment))),
+        Some(Some(Err(Settlement::Refused { reason }))) => {
             let response = rail::refused_response(&reason, offer, payment);
             Err(NotPaid::Refused { reason, response })
         }
-        Some(Some(Settlement::NotSent)) => {
+        Some(Some(Err(Settlement::NotSent))) => {
             let detail = "no facilitator could be reached; nothing was charged";
             Err(NotPaid::Problem(gate.unavailable(host, detail)))
         }
-        Some(Some(Settlement::Unknown { .. })) | None => Err(NotPaid::Problem(unknown())),
+        Some(Some(Err(_))) | None => Err(NotPaid::Problem(unknown())),
         Some(None) => Err(lost()),
     }
 }
@@ -92,16 +95,12 @@ struct MoneyCall<H: Host> {
 }
 
 impl<H: Host> MoneyCall<H> {
-    /// Writes the intent, then makes the call. `None`: the claim was no longer ours, and no call was made.
-    async fn make(&self) -> Option<Settlement> {
+    /// Writes the intent, then makes the call; `gone` resolves when the exchange goes meanwhile. `None`: the claim was
+    /// no longer ours, and no call was made.
+    async fn make(&self, gone: impl Future<Output = ()>) -> Option<Settlement> {
         let facilitators = self.gate.policy.facilitators();
         let deadline = self.host.now().saturating_add(longest_settle(facilitators, &self.offer)).saturating_add(GRACE);
-        let intent = crate::ledger::Conclusion {
-            money: Money::Settling,
-            service: self.service,
-            deadline,
-            transaction: String::new(),
-        };
+        let intent = Conclusion { money: Money::Settling, service: self.service, deadline, transaction: String::new() };
         if let Err(error) = self.host.store().conclude(&self.ticket, &intent, self.host.now()).await {
             let text = format!("claim {}: not settled, {error}", short(&self.ticket));
             self.host.event(&Event::Log { level: Level::Warn, text: &text });
@@ -109,31 +108,43 @@ impl<H: Host> MoneyCall<H> {
         }
         self.host.event(&Event::Claim { state: "settling" });
         self.remember(deadline).await;
-        Some(rail::settle(&self.host, facilitators, &self.gate.breakers, &self.offer, &self.payment).await)
+        let mut settling =
+            pin!(rail::settle(&self.host, facilitators, &self.gate.breakers, &self.offer, &self.payment));
+        if let Some(settlement) = before(settling.as_mut(), gone).await {
+            return Some(settlement);
+        }
+        self.leave_alone().await;
+        Some(settling.await)
+    }
+
+    /// The exchange is gone, and the call goes on: for everybody else the outcome is unknown from now on. Without this
+    /// a new payment of the same payer would look like one more purchase beside the first, and be charged.
+    async fn leave_alone(&self) {
+        let now = self.host.now();
+        let gone = Conclusion {
+            money: Money::Settling,
+            service: self.service,
+            deadline: now.saturating_sub(1),
+            transaction: String::new(),
+        };
+        if mutant::is("gone_unmarked") || self.host.store().conclude(&self.ticket, &gone, now).await.is_err() {
+            return;
+        }
+        point_to(&self.host, &self.ticket, self.index.as_ref()).await;
     }
 
     /// Leaves behind what is needed if this worker does not live to see the answer: which payment of this payer is
     /// open, and how to find out what became of it. Neither is needed to be safe, so a full store is no reason to stop.
     async fn remember(&self, deadline: u64) {
-        let (store, now) = (self.host.store(), self.host.now());
-        if let Some(index) = &self.index {
-            let expires = now.saturating_add(UNRESOLVED_KEPT);
-            let pointer = Pointer { target: self.ticket.id, binding: index.binding, expires };
-            let there = match index.looked {
-                true => store.pointed(&index.id, now).await.ok().flatten().map(|pointer| pointer.target),
-                false => None,
-            };
-            let _ = store.point(&index.id, &pointer, there.as_ref(), now).await;
-        }
+        point_to(&self.host, &self.ticket, self.index.as_ref()).await;
         if self.gate.policy.asks_chains()
             && let Some(question) = rail::question(&self.offer, &self.payment, deadline)
         {
-            let _ = store.doubt(&self.ticket.id, &question).await;
+            let _ = self.host.store().doubt(&self.ticket.id, &question).await;
         }
     }
 
-    async fn record(&self, settlement: &Option<Settlement>, until: u64) {
-        let Some(settlement) = settlement else { return };
+    async fn record(&self, settlement: &Settlement, until: u64) {
         let (money, state, transaction) = match settlement {
             Settlement::Refused { .. } if mutant::is("no_settle_check") => (Money::Settled, "settled", String::new()),
             Settlement::Settled(settled) => (Money::Settled, "settled", settled.transaction.clone()),
@@ -141,7 +152,10 @@ impl<H: Host> MoneyCall<H> {
             Settlement::NotSent => (Money::None, "released", String::new()),
             Settlement::Unknown { .. } => (Money::Unknown, "unknown", String::new()),
         };
-        conclude(&self.host, &self.ticket, money, self.service, until, transaction).await;
+        if conclude(&self.host, &self.ticket, money, self.service, until, transaction).await == Err(StoreError::Lost) {
+            // The chain was asked meanwhile, and has decided.
+            return;
+        }
         let (store, now) = (self.host.store(), self.host.now());
         if money == Money::None {
             // Nothing left: the payment is as good as before.

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 mod facilitators;
+mod gone;
 mod grpc;
 mod rails;
 mod v1;

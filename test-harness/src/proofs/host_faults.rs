@@ -196,7 +196,7 @@ pub async fn try_row(
     let payment = scenario::sign(&site.stack, &paths[1]).await?;
     let got = scenario::send(&site.stack, "GET", &paths[1], Some(&payment)).await?;
     let new = Cell::of(Some(&got), site.charges(&[&payments[1], &payment]).await? - before);
-    Ok(Tried { row: row.clone(), cells: [cells[0].clone(), same, new] })
+    Ok(Tried { row: row.clone(), cells: [cells[0].clone(), same, new], later: Vec::new() })
 }
 
 struct Site {
