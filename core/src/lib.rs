@@ -12,6 +12,7 @@
 //! | [`proof`] | whether a request that shows a token holds the token's key |
 //! | [`ledger`] | who may use a payment, and what is known about one that was used |
 //! | [`receipt`] | what is left as evidence: receipts, and the audit log |
+//! | [`token`] | what a capability token allows, whether it is good, how narrower ones are made of it |
 //! | [`problem`] | every reason for a refusal, with its stable code |
 //!
 //! # The rules a shell must keep
@@ -93,3 +94,4 @@ pub mod receipt;
 mod task;
 #[cfg(any(test, feature = "test-host"))]
 pub mod test_host;
+pub mod token;

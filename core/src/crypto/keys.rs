@@ -7,8 +7,8 @@ use super::{base64url, ed25519, secp256k1, sha256};
 use serde_json::{Map, Value, json};
 use std::fmt;
 
-/// Prefix of the names of keys that RFC 9278 defines.
-const THUMBPRINT_URN: &str = "urn:ietf:params:oauth:jwk-thumbprint:sha-256:";
+/// What precedes a thumbprint in the URN that RFC 9278 makes of it.
+pub const THUMBPRINT_URN: &str = "urn:ietf:params:oauth:jwk-thumbprint:sha-256:";
 
 /// A signature algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

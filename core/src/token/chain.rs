@@ -1,0 +1,324 @@
+//! A credential: a root that the issuer signed, and the delegations that its holders made from it.
+//!
+//! `root ["~" delegation]*`. Each delegation is signed by the key in its parent's `cnf` and names what its parent
+//! signed, so that the chain cannot be taken apart and put together otherwise. Everything that is cheap to find out is
+//! found out before the first signature is looked at.
+
+use super::{Call, Grant, Holder, MAX_BYTES, MAX_LINKS, TYPE, Token, TokenError};
+use crate::crypto::jws::Jws;
+use crate::crypto::keys::{PublicKey, THUMBPRINT_URN};
+use crate::crypto::sha256;
+use serde_json::{Value, json};
+
+/// Seconds by which a delegation may seem older than its parent: its maker's clock is another.
+const CLOCKS_DIFFER: u64 = 30;
+
+/// Keys under their names (RFC 7638), of which several may verify at a time.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet(Vec<(Box<str>, PublicKey)>);
+
+impl KeySet {
+    /// These keys.
+    #[must_use]
+    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        Self(keys.into_iter().map(|key| (key.thumbprint().into(), key)).collect())
+    }
+
+    /// The key of this name.
+    #[must_use]
+    pub fn get(&self, kid: &str) -> Option<&PublicKey> {
+        self.0.iter().find(|(name, _)| **name == *kid).map(|(_, key)| key)
+    }
+
+    /// The keys as a JWK set (RFC 7517 §5), as verifiers in use understand it: `alg` is that of the tokens' headers.
+    #[must_use]
+    pub fn to_jwks(&self) -> Value {
+        let keys: Vec<_> = self
+            .0
+            .iter()
+            .map(|(kid, key)| {
+                let mut jwk = key.to_jwk();
+                if let Some(members) = jwk.as_object_mut() {
+                    members.insert("alg".to_owned(), key.algorithm().wire().into());
+                    members.insert("kid".to_owned(), (**kid).into());
+                    members.insert("use".to_owned(), "sig".into());
+                }
+                jwk
+            })
+            .collect();
+        json!({ "keys": keys })
+    }
+}
+
+/// Whose tokens are good.
+#[derive(Clone, Copy, Debug)]
+pub struct Issuer<'a> {
+    /// The `iss` of roots.
+    pub iss: &'a str,
+    /// The keys that sign roots.
+    pub keys: &'a KeySet,
+}
+
+/// One link of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its claims.
+    pub token: Token,
+    /// Its name, which nobody else's token has: the ids from the root to here, joined by `~`. Ids of delegations are
+    /// their makers' to choose, so an id alone names a root only.
+    pub name: Box<str>,
+    /// A short form of the name, for counters.
+    pub id: [u8; 16],
+}
+
+/// The links of a credential, root first. At least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    root: Link,
+    rest: Vec<Link>,
+    window: Window,
+}
+
+impl Chain {
+    /// Verifies a credential at the time `now`, on clocks that differ by up to `skew` seconds.
+    ///
+    /// Origin and method are not looked at: see [`authorises`](Self::authorises). Nor is revocation, or the holder's
+    /// proof.
+    ///
+    /// # Errors
+    /// Why it is refused; what is cheap to find out first, signatures last.
+    pub fn verify(credential: &str, issuer: &Issuer<'_>, now: u64, skew: u64) -> Result<Self, TokenError> {
+        let links = read(credential)?;
+        let root = links.first().ok_or(EMPTY)?;
+        if root.token.iss != issuer.iss {
+            return Err(TokenError::WrongIssuer);
+        }
+        let mut key = *root.jws.kid().and_then(|kid| issuer.keys.get(kid)).ok_or(TokenError::UnknownKey)?;
+        check_links(&links)?;
+        Window::of(&links).check(now, skew)?;
+        for link in &links {
+            link.jws.verify(&key, TYPE).map_err(|_| TokenError::BadSignature)?;
+            // The last link's key signs nothing here; `check_links` saw to it that every other one has one.
+            key = link.token.cnf.as_ref().and_then(|holder| holder.key).unwrap_or(key);
+        }
+        Self::of(links)
+    }
+
+    /// Reads a credential as its holder would: every rule but the issuer's name, the time and the signatures.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn inspect(credential: &str) -> Result<Self, TokenError> {
+        let links = read(credential)?;
+        check_links(&links)?;
+        Self::of(links)
+    }
+
+    fn of(links: Vec<Read<'_>>) -> Result<Self, TokenError> {
+        let window = Window::of(&links);
+        let mut name = String::new();
+        let mut links = links.into_iter().map(|link| {
+            if !name.is_empty() {
+                name.push('~');
+            }
+            name.push_str(&link.token.jti);
+            let hash = sha256(&[b"farebox token\0", name.as_bytes()]);
+            Link { token: link.token, name: name.as_str().into(), id: hash.first_chunk().copied().unwrap_or_default() }
+        });
+        let root = links.next().ok_or(EMPTY)?;
+        Ok(Self { root, rest: links.collect(), window })
+    }
+
+    /// The links, root first.
+    pub fn links(&self) -> impl DoubleEndedIterator<Item = &Link> + Clone {
+        std::iter::once(&self.root).chain(&self.rest)
+    }
+
+    /// The link that the issuer signed.
+    #[must_use]
+    pub fn root(&self) -> &Link {
+        &self.root
+    }
+
+    /// The link that is shown: the one whose holder must prove to be there.
+    #[must_use]
+    pub fn leaf(&self) -> &Link {
+        self.rest.last().unwrap_or(&self.root)
+    }
+
+    /// Who may use it; `None` for any bearer.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Holder> {
+        self.leaf().token.cnf.as_ref()
+    }
+
+    /// Who paid for it (CAIP-10).
+    #[must_use]
+    pub fn payer(&self) -> &str {
+        self.root.token.sub.as_deref().unwrap_or_default()
+    }
+
+    /// From when on all links are good, in Unix seconds.
+    #[must_use]
+    pub fn not_before(&self) -> u64 {
+        self.window.not_before
+    }
+
+    /// When the first link expires, in Unix seconds.
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        self.window.expires
+    }
+
+    /// Checks the time again, for a chain that was verified earlier.
+    ///
+    /// # Errors
+    /// [`TokenError::NotYetValid`] or [`TokenError::Expired`].
+    pub fn check_time(&self, now: u64, skew: u64) -> Result<(), TokenError> {
+        self.window.check(now, skew)
+    }
+
+    /// Checks that it is for `origin`.
+    ///
+    /// # Errors
+    /// [`TokenError::WrongAudience`].
+    pub fn check_audience(&self, origin: &str) -> Result<(), TokenError> {
+        let meant = self.links().all(|link| link.token.aud.iter().any(|listed| listed == origin));
+        if meant { Ok(()) } else { Err(TokenError::WrongAudience) }
+    }
+
+    /// Which grant of each link covers `call`. A call is counted by the first that does.
+    ///
+    /// # Errors
+    /// [`TokenError::WrongAudience`], [`TokenError::NotGranted`] or [`TokenError::CallLimit`].
+    pub fn authorises(&self, call: &Call<'_>) -> Result<Allowed<'_>, TokenError> {
+        self.check_audience(call.origin)?;
+        let mut grants = [0; MAX_LINKS];
+        for (link, chosen) in self.links().zip(&mut grants) {
+            *chosen = link.token.covering(call)?;
+        }
+        Ok(Allowed { chain: self, grants })
+    }
+
+    /// Bytes of memory that it takes, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.links().map(|link| size_of::<Link>() + link.name.len() + link.token.weight()).sum()
+    }
+}
+
+/// That a chain allows a call, and by which of its grants.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed<'a> {
+    chain: &'a Chain,
+    grants: [usize; MAX_LINKS],
+}
+
+impl<'a> Allowed<'a> {
+    /// Each link, root first, with the grant that counts the call and its number in the token.
+    pub fn links(&self) -> impl Iterator<Item = (&'a Link, usize, &'a Grant)> + use<'a> {
+        let chain = self.chain;
+        chain.links().zip(self.grants).filter_map(|(link, index)| Some((link, index, link.token.grants.get(index)?)))
+    }
+}
+
+const EMPTY: TokenError = TokenError::Malformed("it is empty");
+
+/// When all links of a chain are good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    not_before: u64,
+    expires: u64,
+}
+
+impl Window {
+    fn of(links: &[Read<'_>]) -> Self {
+        let mut window = Self { not_before: 0, expires: u64::MAX };
+        for Read { token, .. } in links {
+            window.not_before = window.not_before.max(token.iat).max(token.nbf.unwrap_or(0));
+            window.expires = window.expires.min(token.exp);
+        }
+        window
+    }
+
+    fn check(self, now: u64, skew: u64) -> Result<(), TokenError> {
+        if self.not_before > now.saturating_add(skew) {
+            return Err(TokenError::NotYetValid);
+        }
+        if now >= self.expires.saturating_add(skew) {
+            return Err(TokenError::Expired);
+        }
+        Ok(())
+    }
+}
+
+/// A link that was read and not verified.
+struct Read<'a> {
+    jws: Jws<'a>,
+    token: Token,
+}
+
+fn read(credential: &str) -> Result<Vec<Read<'_>>, TokenError> {
+    if credential.len() > MAX_BYTES {
+        return Err(TokenError::TooLarge);
+    }
+    if credential.split('~').count() > MAX_LINKS {
+        return Err(TokenError::TooManyLinks);
+    }
+    credential
+        .split('~')
+        .enumerate()
+        .map(|(index, text)| {
+            let jws = Jws::parse(text, MAX_BYTES).map_err(|_| TokenError::Malformed("it is no JWS in compact form"))?;
+            if !jws.has_type(TYPE) {
+                return Err(TokenError::Malformed("its `typ` is not `at+jwt`"));
+            }
+            let token = Token::parse(&jws.payload)?;
+            match (index, token.par_hash) {
+                (0, Some(_)) => Err(TokenError::Malformed("the first link is a delegation without its parent")),
+                (1.., None) => Err(TokenError::Malformed("only the first link can be a root")),
+                _ => Ok(Read { jws, token }),
+            }
+        })
+        .collect()
+}
+
+/// Checks that each link continues the one before it, and allows no more.
+fn check_links(links: &[Read<'_>]) -> Result<(), TokenError> {
+    for (index, pair) in links.windows(2).enumerate() {
+        let [parent, child] = pair else {
+            continue;
+        };
+        check_link(parent, child)?;
+        if links.iter().take(index + 1).any(|earlier| earlier.token.jti == child.token.jti) {
+            return Err(TokenError::BadLink("its `jti` is that of a link before it"));
+        }
+    }
+    Ok(())
+}
+
+fn check_link(parent: &Read<'_>, child: &Read<'_>) -> Result<(), TokenError> {
+    let holder = parent.token.cnf.as_ref().filter(|holder| holder.key.is_some()).ok_or(TokenError::NotDelegable)?;
+    let depth = child.token.del_depth;
+    let deepest = parent.token.del_max_depth.ok_or(TokenError::NotDelegable)?;
+    if depth > deepest || child.token.del_max_depth.is_some_and(|claimed| claimed > deepest) {
+        return Err(TokenError::NotDelegable);
+    }
+    if parent.token.del_depth.checked_add(1) != Some(depth) {
+        return Err(TokenError::BadLink("its `del_depth` is not one more"));
+    }
+    if child.token.iss.strip_prefix(THUMBPRINT_URN) != Some(&*holder.thumbprint) {
+        return Err(TokenError::BadLink("its `iss` is not the name of the parent's key"));
+    }
+    if child.jws.kid().is_some_and(|kid| *kid != *holder.thumbprint) {
+        return Err(TokenError::BadLink("its `kid` is not the parent's key"));
+    }
+    if child.token.iat.saturating_add(CLOCKS_DIFFER) < parent.token.iat {
+        return Err(TokenError::BadLink("it is older than its parent"));
+    }
+    child.token.narrower_than(&parent.token)?;
+    if child.token.par_hash != Some(sha256(&[parent.jws.signing_input.as_bytes()])) {
+        return Err(TokenError::BadLink("its `par_hash` is not its parent's"));
+    }
+    Ok(())
+}
