@@ -4,10 +4,13 @@
 //! signed, so that the chain cannot be taken apart and put together otherwise. Everything that is cheap to find out is
 //! found out before the first signature is looked at.
 
-use super::{Call, Grant, Holder, MAX_BYTES, MAX_LINKS, TYPE, Token, TokenError};
+use super::grant::total;
+use super::{Call, Grant, Holder, MAX_BYTES, MAX_LINKS, Per, TYPE, Token, TokenError, Unit};
 use crate::crypto::jws::Jws;
 use crate::crypto::keys::{PublicKey, THUMBPRINT_URN};
 use crate::crypto::sha256;
+use crate::ledger::draw::{CounterId, Draw, DrawError, FamilyId, LinkId, MAX_COUNTERS};
+use crate::ledger::revocation::{Facts, Subject};
 use serde_json::{Value, json};
 
 /// Seconds by which a delegation may seem older than its parent: its maker's clock is another.
@@ -67,8 +70,25 @@ pub struct Link {
     /// Its name, which nobody else's token has: the ids from the root to here, joined by `~`. Ids of delegations are
     /// their makers' to choose, so an id alone names a root only.
     pub name: Box<str>,
-    /// A short form of the name, for counters.
-    pub id: [u8; 16],
+    /// What revocations know it by. Its id there is the name's, which for a root is its `jti`.
+    pub facts: Facts,
+    /// The counters of each grant's limits, in their order.
+    pub(super) counters: Vec<Vec<CounterId>>,
+}
+
+impl Link {
+    fn of(token: Token, name: &str) -> Self {
+        let facts = Facts {
+            token: Subject::of(name),
+            holder: token.cnf.as_ref().map(|holder| Subject::of(&holder.thumbprint)),
+            payer: token.sub.as_deref().map(Subject::of),
+            issued_at: token.iat,
+        };
+        let counters = (0..)
+            .zip(&token.grants)
+            .map(|(index, grant)| grant.limits.iter().map(|limit| CounterId::of(index, limit.unit.wire())).collect());
+        Self { name: name.into(), facts, counters: counters.collect(), token }
+    }
 }
 
 /// The links of a credential, root first. At least one.
@@ -122,8 +142,7 @@ impl Chain {
                 name.push('~');
             }
             name.push_str(&link.token.jti);
-            let hash = sha256(&[b"farebox token\0", name.as_bytes()]);
-            Link { token: link.token, name: name.as_str().into(), id: hash.first_chunk().copied().unwrap_or_default() }
+            Link::of(link.token, &name)
         });
         let root = links.next().ok_or(EMPTY)?;
         Ok(Self { root, rest: links.collect(), window })
@@ -191,13 +210,13 @@ impl Chain {
     ///
     /// # Errors
     /// [`TokenError::WrongAudience`], [`TokenError::NotGranted`] or [`TokenError::CallLimit`].
-    pub fn authorises(&self, call: &Call<'_>) -> Result<Allowed<'_>, TokenError> {
+    pub fn authorises<'a>(&'a self, call: &Call<'a>) -> Result<Allowed<'a>, TokenError> {
         self.check_audience(call.origin)?;
         let mut grants = [0; MAX_LINKS];
         for (link, chosen) in self.links().zip(&mut grants) {
             *chosen = link.token.covering(call)?;
         }
-        Ok(Allowed { chain: self, grants })
+        Ok(Allowed { chain: self, grants, cost: call.cost })
     }
 
     /// Bytes of memory that it takes, about.
@@ -212,6 +231,7 @@ impl Chain {
 pub struct Allowed<'a> {
     chain: &'a Chain,
     grants: [usize; MAX_LINKS],
+    cost: &'a [(Unit, u128)],
 }
 
 impl<'a> Allowed<'a> {
@@ -219,6 +239,52 @@ impl<'a> Allowed<'a> {
     pub fn links(&self) -> impl Iterator<Item = (&'a Link, usize, &'a Grant)> + use<'a> {
         let chain = self.chain;
         chain.links().zip(self.grants).filter_map(|(link, index)| Some((link, index, link.token.grants.get(index)?)))
+    }
+
+    /// What the call draws from the ledger: every budget and rate of those grants, at every link. Those of a unit that
+    /// the call's cost does not name are drawn with nothing, so that they can be charged afterwards.
+    ///
+    /// `skew` as in [`Chain::verify`]: counters are kept for as long as a clock may let the token pass.
+    ///
+    /// # Errors
+    /// None, as chains are made: a chain that would have one does not verify.
+    pub fn draw(&self, skew: u64) -> Result<Draw, DrawError> {
+        let kept_until = |token: &Token| token.exp.saturating_add(skew);
+        let mut draw: Option<Draw> = None;
+        for (link, index, grant) in self.links() {
+            let Subject(id) = link.facts.token;
+            let draw = match &mut draw {
+                None => draw.insert(Draw::new(FamilyId(id), kept_until(&link.token))),
+                Some(draw) => {
+                    draw.child(LinkId(id.first_chunk().copied().unwrap_or_default()), kept_until(&link.token))?;
+                    draw
+                }
+            };
+            for (limit, counter) in grant.limits.iter().zip(link.counters.get(index).into_iter().flatten()) {
+                let cost = total(self.cost, &limit.unit);
+                match limit.per {
+                    Per::Call => {}
+                    Per::Token => draw.budget(*counter, limit.max, cost)?,
+                    Per::Window(seconds) => draw.rate(*counter, seconds, limit.max, cost)?,
+                }
+            }
+        }
+        draw.ok_or(DrawError::Links)
+    }
+
+    /// What [`Store::commit`](crate::ledger::Store::commit) is to be told once it is known that the call used `amount`
+    /// of `unit`.
+    #[must_use]
+    pub fn used(&self, unit: &Unit, amount: u128) -> Vec<(CounterId, u128)> {
+        let mut used: Vec<(CounterId, u128)> = Vec::new();
+        for (link, index, grant) in self.links() {
+            for (limit, counter) in grant.limits.iter().zip(link.counters.get(index).into_iter().flatten()) {
+                if limit.per != Per::Call && limit.unit == *unit && used.iter().all(|(known, _)| known != counter) {
+                    used.push((*counter, amount));
+                }
+            }
+        }
+        used
     }
 }
 
@@ -285,6 +351,9 @@ fn read(credential: &str) -> Result<Vec<Read<'_>>, TokenError> {
 
 /// Checks that each link continues the one before it, and allows no more.
 fn check_links(links: &[Read<'_>]) -> Result<(), TokenError> {
+    if links.iter().map(|link| link.token.counters()).sum::<usize>() > MAX_COUNTERS {
+        return Err(TokenError::Malformed("its links have more than 16 limits to count"));
+    }
     for (index, pair) in links.windows(2).enumerate() {
         let [parent, child] = pair else {
             continue;

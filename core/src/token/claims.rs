@@ -1,7 +1,7 @@
 //! What a token says: the claims of RFC 9068, RFC 9396 and of the delegation drafts that design follows.
 
 use super::members::{Members, seconds, texts};
-use super::{Call, Grant, MAX_LINKS, TokenError};
+use super::{Call, Grant, MAX_LINKS, Per, TokenError};
 use crate::crypto::base64url;
 use crate::crypto::keys::PublicKey;
 use serde_json::{Map, Value, json};
@@ -209,6 +209,12 @@ impl Token {
             }
         }
         Err(error)
+    }
+
+    /// Counters that a call may touch: those of the grant that has most.
+    pub(super) fn counters(&self) -> usize {
+        let of = |grant: &Grant| grant.limits.iter().filter(|limit| limit.per != Per::Call).count();
+        self.grants.iter().map(of).max().unwrap_or(0)
     }
 
     /// Bytes of memory behind it, about: the lengths of its texts, and as much again for what holds them.

@@ -177,7 +177,7 @@ impl Grant {
 }
 
 /// What `cost` says about `unit`, all entries together.
-fn total(cost: &[(Unit, u128)], unit: &Unit) -> u128 {
+pub(super) fn total(cost: &[(Unit, u128)], unit: &Unit) -> u128 {
     cost.iter().filter(|(listed, _)| listed == unit).fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
 }
 

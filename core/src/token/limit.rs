@@ -2,7 +2,6 @@
 
 use super::TokenError;
 use super::members::Members;
-use crate::crypto::sha256;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -150,24 +149,6 @@ impl Limit {
     pub fn counts_as(&self, other: &Self) -> bool {
         self.per == other.per && self.unit == other.unit
     }
-
-    /// The name of its counter, if it is a limit of the token's grant number `grant`. Limits that count differently
-    /// have different counters, and every grant has its own.
-    #[must_use]
-    pub fn counter(&self, grant: usize) -> [u8; 8] {
-        let period = match self.per {
-            Per::Call => 0,
-            Per::Token => u64::MAX,
-            Per::Window(seconds) => u64::from(seconds),
-        };
-        let unit = match &self.unit {
-            Unit::Asset(asset) if is_evm(asset) => asset.to_ascii_lowercase(),
-            unit => unit.wire().to_owned(),
-        };
-        let grant = u64::try_from(grant).unwrap_or(u64::MAX);
-        let hash = sha256(&[b"farebox limit\0", &grant.to_be_bytes(), &period.to_be_bytes(), unit.as_bytes()]);
-        hash.first_chunk().copied().unwrap_or_default()
-    }
 }
 
 fn per(value: &Value) -> Option<Per> {
@@ -262,21 +243,5 @@ mod tests {
         let solana = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v";
         assert_ne!(unit(solana), unit(&solana.replace("EPj", "epj")));
         assert_ne!(unit(USDC), unit("eip155:84532/erc20:0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"));
-        let limit = |unit| Limit { per: Per::Token, unit, max: 1 };
-        assert_eq!(limit(unit(USDC)).counter(0), limit(unit(&USDC.to_ascii_lowercase())).counter(0));
-    }
-
-    #[test]
-    fn what_counts_differently_has_another_counter() {
-        let mut seen = std::collections::HashSet::new();
-        for grant in 0..3 {
-            for per in [Per::Call, Per::Token, Per::Window(1), Per::Window(60), Per::Window(u32::MAX)] {
-                for unit in [Unit::Call, Unit::Byte, Unit::Asset(USDC.into())] {
-                    let counter = Limit { per, unit: unit.clone(), max: 1 }.counter(grant);
-                    assert_eq!(counter, Limit { per, unit, max: 2 }.counter(grant));
-                    assert!(seen.insert(counter));
-                }
-            }
-        }
     }
 }

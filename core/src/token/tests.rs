@@ -3,6 +3,8 @@
 use super::*;
 use crate::crypto::keys::{PublicKey, SigningKey};
 use crate::crypto::{base64url, jws, sha256};
+use crate::ledger::draw::{CounterId, Draw, FamilyId, LinkId};
+use crate::ledger::revocation::Subject;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::rc::Rc;
@@ -100,7 +102,6 @@ fn the_vectors_verify_and_say_what_they_say() {
     let names: Vec<_> = chain.links().map(|link| &*link.name).collect();
     let (first, second) = ("0198a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "0198a1b2-d000-7000-8000-000000000001");
     assert_eq!(names, [first.to_owned(), format!("{first}~{second}")]);
-    assert_ne!(chain.root().id, chain.leaf().id);
     let vectors = vectors();
     let par_hash = chain.leaf().token.par_hash.unwrap();
     assert_eq!(base64url::encode(&par_hash), vectors["tokens"][1]["par_hash"].as_str().unwrap());
@@ -170,6 +171,55 @@ fn a_call_is_counted_by_the_first_grant_that_covers_it() {
     assert_eq!(index(&quote(&[(Unit::Call, 1)])), 2);
     assert_eq!(index(&Call { path: "/v1/orders/1", ..quote(&[]) }), 0);
     assert_eq!(chain.authorises(&quote(&[(Unit::Call, 2)])).unwrap_err(), TokenError::CallLimit);
+}
+
+#[test]
+fn a_call_draws_on_every_budget_and_rate_of_every_link() {
+    let (root, child) = (vector("root"), vector("child of root"));
+    let chain = verify(&format!("{root}~{child}")).unwrap();
+    let cost = [(Unit::Call, 1), (Unit::Asset(USDC.into()), 700)];
+    let drawn = chain.authorises(&quote(&cost)).unwrap().draw(60).unwrap();
+    let (call, money) = (CounterId::of(0, "call"), CounterId::of(0, USDC));
+    let mut expected = Draw::new(FamilyId::of(&chain.root().token.jti), 1_795_003_660);
+    expected.budget(money, 5_000_000, 700).unwrap();
+    expected.rate(call, 60, 60, 1).unwrap();
+    expected.budget(call, 1000, 1).unwrap();
+    expected.child(LinkId::of(&chain.leaf().name), 1_795_000_660).unwrap();
+    expected.budget(money, 200_000, 700).unwrap();
+    expected.rate(call, 60, 10, 1).unwrap();
+    expected.budget(call, 20, 1).unwrap();
+    assert_eq!(drawn, expected);
+
+    let bytes =
+        json!([{ "per": "token", "unit": "byte", "max": "1000" }, { "per": "call", "unit": "byte", "max": "10" }]);
+    let chain = verify(&self::root(granting("root", "limits", bytes))).unwrap();
+    let allowed = chain.authorises(&quote(&[])).unwrap();
+    let mut expected = Draw::new(FamilyId::of(&chain.root().token.jti), 1_795_003_600);
+    expected.budget(CounterId::of(0, "byte"), 1000, 0).unwrap();
+    assert_eq!(allowed.draw(0).unwrap(), expected, "what is not known yet is drawn with nothing");
+    assert_eq!(allowed.used(&Unit::Byte, 7), [(CounterId::of(0, "byte"), 7)]);
+    assert_eq!(allowed.used(&Unit::Call, 7), []);
+}
+
+#[test]
+fn more_than_can_be_counted_is_no_token() {
+    let limits = |count: usize| -> Value {
+        (1..=count).map(|seconds| json!({ "per": seconds, "unit": "call", "max": "1" })).collect()
+    };
+    let root_of = |count| root(granting("root", "limits", limits(count)));
+    assert!(verify(&root_of(16)).unwrap().authorises(&quote(&[])).unwrap().draw(0).is_ok());
+    let grandchild = |count| {
+        delegate(
+            &root_of(count),
+            &key("agent"),
+            Narrower {
+                grants: Chain::inspect(&root_of(count)).unwrap().root().token.grants.clone(),
+                ..narrower("child", None)
+            },
+        )
+    };
+    assert!(verify(&grandchild(8).unwrap()).unwrap().authorises(&quote(&[])).unwrap().draw(0).is_ok());
+    assert!(matches!(grandchild(9), Err(TokenError::Malformed(_))));
 }
 
 #[test]
@@ -535,9 +585,10 @@ fn a_link_has_a_name_that_nobody_else_can_give_his() {
     let ours = verify(&child(json!({ "jti": "x" }))).unwrap();
     let theirs = verify(&child_of(&root(json!({ "jti": "another" })), json!({ "jti": "x" }))).unwrap();
     assert_ne!(ours.leaf().name, theirs.leaf().name);
-    assert_ne!(ours.leaf().id, theirs.leaf().id);
+    assert_ne!(ours.leaf().facts.token, theirs.leaf().facts.token);
     let again = verify(&child(json!({ "jti": "x", "exp": NOW + 1 }))).unwrap();
-    assert_eq!(again.leaf().id, ours.leaf().id);
+    assert_eq!(again.leaf().facts.token, ours.leaf().facts.token);
+    assert_eq!(ours.root().facts.token, Subject::of(&ours.root().token.jti), "a root's is its id");
 }
 
 #[test]
