@@ -86,6 +86,13 @@ pub trait Held: Sized {
     /// Whether the response ends with its headers (no body, no trailers).
     fn end_of_stream(&self) -> bool;
 
+    /// Resolves once the response has gone, or will not, with the bytes of its body that were sent. To be asked for
+    /// before [`release`](Self::release), and awaited in a detached task. A host that does not count tells what
+    /// `Content-Length` says.
+    fn sent(&self) -> impl Future<Output = u64> + 'static {
+        std::future::ready(self.headers().text("content-length").and_then(|length| length.parse().ok()).unwrap_or(0))
+    }
+
     /// Lets the response go to the client with `edits` applied.
     fn release(self, edits: Edits) -> Done;
 
@@ -126,6 +133,8 @@ pub enum Fact {
     Amount,
     /// Transaction that settled the payment.
     Transaction,
+    /// Id of the capability token that was shown.
+    Token,
 }
 
 impl Fact {
@@ -138,6 +147,7 @@ impl Fact {
             Self::Decision => "decision",
             Self::Amount => "amount",
             Self::Transaction => "transaction",
+            Self::Token => "token",
         }
     }
 }
@@ -264,6 +274,11 @@ pub enum Event<'a> {
     Claim {
         /// `claimed`, `settling`, `settled`, `failed`, `unknown`, `released`, `refused`.
         state: &'static str,
+    },
+    /// A line of the audit log, which is kept whatever the log's level.
+    Audit {
+        /// The line, JSON.
+        line: &'a str,
     },
     /// A line for the log. Never carries a credential.
     Log {

@@ -126,6 +126,32 @@ codes! {
     PaymentIdentifierRequired = "payment_identifier_required", 400, "The payment needs an identifier", FixRequest;
     /// The same identifier was used for another request.
     PaymentIdentifierConflict = "payment_identifier_conflict", 409, "The payment identifier is another request's", FixRequest;
+    /// The token cannot be read, or it is not signed by whom it says.
+    TokenInvalid = "token_invalid", 401, "The token is not valid", FixRequest;
+    /// The token is not good yet.
+    TokenNotYetValid = "token_not_yet_valid", 401, "The token is not valid yet", RetryLater;
+    /// The token's time is over.
+    TokenExpired = "token_expired", 402, "The token has expired", Pay;
+    /// The token, one it was delegated from, its holder or its payer was revoked.
+    TokenRevoked = "token_revoked", 403, "The token was revoked", GiveUp;
+    /// The token is not for this request.
+    TokenScope = "token_scope", 403, "The token does not cover the request", FixRequest;
+    /// Too little is left on the token, or on one it was delegated from.
+    TokenExhausted = "token_exhausted", 402, "The token is used up", Pay;
+    /// Calls with this token come faster than it allows.
+    TokenRate = "token_rate", 429, "Too many calls with this token", RetryLater;
+    /// What the token was used for is not known any more, and the policy does not let it start anew.
+    LedgerLost = "ledger_lost", 402, "The token's account was lost", Pay;
+    /// The token belongs to a key, and the request has no proof of it.
+    ProofRequired = "proof_required", 401, "The token needs a proof of possession", FixRequest;
+    /// The proof is not one for this request and this token.
+    ProofInvalid = "proof_invalid", 401, "The proof of possession is not valid", FixRequest;
+    /// The proof was used before.
+    ProofReplayed = "proof_replayed", 401, "The proof of possession was used before", FixRequest;
+    /// The pass is sold only to buyers that introduce a key, by a signature on the paying request; nothing was charged.
+    HolderKeyRequired = "holder_key_required", 400, "The pass needs a holder key", FixRequest;
+    /// The request to the administrator's address is not signed as it has to be.
+    AdminRefused = "admin_refused", 401, "The request is not an administrator's", FixRequest;
     /// Too much unpaid or failed traffic from this source, or too many uncharged requests by this payer.
     TooManyRequests = "too_many_requests", 429, "Too many requests", RetryLater;
     /// No facilitator could be reached; nothing was charged.
@@ -168,8 +194,10 @@ impl Code {
         const ABORTED: u32 = 10;
         const UNIMPLEMENTED: u32 = 12;
         const UNAVAILABLE: u32 = 14;
+        const UNAUTHENTICATED: u32 = 16;
         match self.status() {
             402 | 412 => FAILED_PRECONDITION,
+            401 => UNAUTHENTICATED,
             403 => PERMISSION_DENIED,
             404 | 405 => UNIMPLEMENTED,
             409 => ABORTED,
@@ -181,7 +209,7 @@ impl Code {
 
     fn retry_after(self) -> Option<u64> {
         match self {
-            Self::PaymentInProgress | Self::TooManyRequests => Some(1),
+            Self::PaymentInProgress | Self::TooManyRequests | Self::TokenRate | Self::TokenNotYetValid => Some(1),
             Self::OutcomeUnknown | Self::OffersUnavailable | Self::FacilitatorUnavailable | Self::LedgerUnavailable => {
                 Some(5)
             }

@@ -31,6 +31,7 @@ struct World {
     forwarded: RefCell<Vec<Headers>>,
     counts: RefCell<BTreeMap<String, u64>>,
     log: RefCell<Vec<String>>,
+    audit: RefCell<Vec<String>>,
 }
 
 impl TestHost {
@@ -57,6 +58,7 @@ impl TestHost {
             forwarded: RefCell::default(),
             counts: RefCell::default(),
             log: RefCell::default(),
+            audit: RefCell::default(),
         }))
     }
 
@@ -130,11 +132,20 @@ impl TestHost {
         self.0.log.borrow().clone()
     }
 
+    /// Audit lines so far.
+    #[must_use]
+    pub fn audit(&self) -> Vec<String> {
+        self.0.audit.borrow().clone()
+    }
+
     /// Replaces what answers callouts.
     pub fn serve_callouts(&self, service: impl FnMut(&Callout) -> Option<Result<Answer, CalloutError>> + 'static) {
         *self.0.service.borrow_mut() = Box::new(service);
     }
 }
+
+/// What every upstream sends.
+const BODY: &[u8] = b"upstream";
 
 fn poll(task: &mut Task) -> bool {
     task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -226,6 +237,10 @@ impl Host for TestHost {
             Event::Callout { kind, outcome, .. } => format!("callout/{kind}/{outcome}"),
             Event::Breaker { facilitator, state } => format!("breaker/{facilitator}/{state}"),
             Event::Claim { state } => format!("claim/{state}"),
+            Event::Audit { line } => {
+                self.0.audit.borrow_mut().push((*line).to_owned());
+                return;
+            }
             Event::Log { text, .. } => {
                 self.0.log.borrow_mut().push((*text).to_owned());
                 return;
@@ -279,13 +294,17 @@ impl Held for TestHeld {
         false
     }
 
+    fn sent(&self) -> impl Future<Output = u64> + 'static {
+        std::future::ready(BODY.len() as u64)
+    }
+
     fn release(self, edits: Edits) -> Done {
         let headers = apply(&self.headers, &edits);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         *self.stream.reply.borrow_mut() = Some(Reply {
             status: self.status(),
             headers: headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
-            body: b"upstream".to_vec(),
+            body: BODY.to_vec(),
             details: "upstream",
             grpc_status: None,
         });

@@ -9,13 +9,20 @@ fn vectors() -> Value {
 }
 
 fn load(text: &str, hold_response: bool) -> Result<Policy, Mistakes> {
-    let env = |name: &str| match name {
+    let env = |name: &str| {
+        match name {
         "TOKEN" => Some("s3cret".to_owned()),
+        // RFC 8037, appendix A.1.
+        "TOKEN_KEY" => Some(
+            r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#
+                .to_owned(),
+        ),
         "CDP_SECRET" => {
             let cdp: Value = serde_json::from_str(include_str!("../vectors/cdp.json")).unwrap();
             Some(cdp["keys"]["ed25519"].as_str().unwrap().to_owned())
         }
         _ => None,
+    }
     };
     Policy::load(text.as_bytes(), &env, Capabilities { hold_response, read_body: true })
 }

@@ -5,11 +5,11 @@
 
 use crate::abi::Proxy;
 use crate::executor::Executor;
-use crate::stream::{Body, Intent, Stream};
+use crate::stream::{Body, Intent, Sent, Stream};
 use farebox_core::host::{BodyError, Done, Exchange, Fact, Held};
 use farebox_core::http::{Edit, Edits, Headers, Reply};
 use std::cell::OnceCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -109,6 +109,12 @@ impl<P: Proxy> Held for Response<P> {
 
     fn end_of_stream(&self) -> bool {
         self.end_of_stream
+    }
+
+    fn sent(&self) -> impl Future<Output = u64> + 'static {
+        let sent = Rc::new(Sent::default());
+        self.stream.sent.replace(Some(Rc::clone(&sent)));
+        sent.bytes()
     }
 
     fn release(self, mut edits: Edits) -> Done {

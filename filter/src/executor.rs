@@ -386,6 +386,9 @@ impl<P: Proxy> Executor<P> {
 
     fn forget(&self, stream: &Rc<Stream>) {
         stream.gone.set(true);
+        if let Some(sent) = stream.sent.borrow_mut().take() {
+            sent.tell(0);
+        }
         self.kill(stream);
     }
 

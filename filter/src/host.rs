@@ -131,6 +131,8 @@ impl<P: Proxy> Host for World<P> {
             Event::Claim { state } => self.count(|name| {
                 let _ = write!(name, "farebox_claims_total.state.{state}");
             }),
+            // At a level that operators seldom turn off: a line that is missing looks like one that was taken out.
+            Event::Audit { line } => self.0.executor.log(LogLevel::Warn, line),
             Event::Log { level, text } => {
                 let level = match level {
                     Level::Debug => LogLevel::Debug,

@@ -18,6 +18,8 @@ pub(crate) trait Logic: Sized + 'static {
     }
     /// The most claims the ledger may hold at once.
     fn claims_ceiling(&self) -> u32;
+
+    fn tokens_ceiling(&self) -> u32;
     /// What an operator should know about a configuration that is accepted.
     fn warnings(&self) -> &[String] {
         &[]
@@ -31,6 +33,10 @@ pub(crate) trait Logic: Sized + 'static {
 impl Logic for Gate {
     fn load(json: &[u8], env: &dyn Fn(&str) -> Option<String>, can: Capabilities) -> Result<Self, Vec<String>> {
         Self::load(json, env, can).map_err(|mistakes| mistakes.0.iter().map(ToString::to_string).collect())
+    }
+
+    fn tokens_ceiling(&self) -> u32 {
+        self.policy().tokens_ceiling()
     }
 
     fn claims_ceiling(&self) -> u32 {

@@ -136,8 +136,17 @@ impl<P: Proxy, L: Logic> Plugin<P, L> {
         self.executor.callback(context, || self.executor.done(context))
     }
 
-    pub(crate) fn on_log(&self, _context: ContextId) {
+    pub(crate) fn on_log(&self, context: ContextId) {
         trap::here("log");
+        let Some(sent) = self.executor.stream(context).and_then(|stream| stream.sent.borrow_mut().take()) else {
+            return;
+        };
+        self.executor.callback(context, || {
+            // Eight bytes, little-endian: the host's own count.
+            let size = self.executor.proxy().property(&["response", "size"]).ok().flatten();
+            let size = size.and_then(|bytes| bytes.try_into().ok().map(i64::from_le_bytes));
+            sent.tell(size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0));
+        });
     }
 
     pub(crate) fn on_delete(&self, context: ContextId) {

@@ -36,6 +36,10 @@ impl Logic for Probe {
         10_000
     }
 
+    fn tokens_ceiling(&self) -> u32 {
+        10_000
+    }
+
     fn serve<H: Host, E: Exchange>(self: Rc<Self>, host: H, exchange: E) -> impl Future<Output = Done> + 'static {
         serve(self, host, exchange)
     }

@@ -55,7 +55,7 @@ impl<P: Proxy, L: Logic> Root<P, L> {
                 return None;
             }
         };
-        let ceilings = Ceilings { claims: gate.claims_ceiling(), tokens: gate.claims_ceiling() };
+        let ceilings = Ceilings { claims: gate.claims_ceiling(), tokens: gate.tokens_ceiling() };
         let store = match open_store(proxy, ceilings) {
             Ok(store) => store,
             Err(why) => {

@@ -6,7 +6,9 @@
 use crate::abi::{Action, ContextId, Direction};
 use farebox_core::http::{Edits, Headers, Reply};
 use std::cell::{Cell, RefCell};
-use std::task::Waker;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 /// How far one direction of a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,38 @@ pub(crate) struct Stream {
     waiter: RefCell<Option<Waker>>,
     /// Whether the host has forgotten the stream.
     pub(crate) gone: Cell<bool>,
+    /// Who wants to know how much of the response's body was sent.
+    pub(crate) sent: RefCell<Option<Rc<Sent>>>,
+}
+
+/// How much of a response's body was sent, once that is known.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    bytes: Cell<Option<u64>>,
+    waiter: RefCell<Option<Waker>>,
+}
+
+impl Sent {
+    /// It is known.
+    pub(crate) fn tell(&self, bytes: u64) {
+        self.bytes.set(Some(bytes));
+        let waiter = self.waiter.borrow_mut().take();
+        if let Some(waker) = waiter {
+            waker.wake();
+        }
+    }
+
+    /// Waits until it is known.
+    pub(crate) async fn bytes(self: Rc<Self>) -> u64 {
+        poll_fn(|cx| match self.bytes.get() {
+            Some(bytes) => Poll::Ready(bytes),
+            None => {
+                self.waiter.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
 }
 
 impl Stream {
@@ -97,6 +131,7 @@ impl Stream {
             answer: RefCell::new(None),
             waiter: RefCell::new(None),
             gone: Cell::new(false),
+            sent: RefCell::default(),
         }
     }
 

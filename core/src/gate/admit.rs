@@ -6,13 +6,18 @@ use super::hold::Hold;
 use super::limits::Forwarded;
 use super::refusal::Refusal;
 use super::settle::{GRACE, NotPaid, settle, unknown};
-use super::{Gate, owned};
+use super::token::drawn::Drawing;
+use super::token::issue::Purchase;
+use super::{Gate, owned, token};
+use crate::crypto::keys::PublicKey;
+use crate::crypto::sha256;
 use crate::host::{Event, Host};
-use crate::http::Headers;
+use crate::http::{Edits, Headers, Reply};
 use crate::ledger::{Binding, Claim, ClaimId, Claimed, Money, NewClaim, Service, Store, StoreError, Ticket};
 use crate::mutant;
 use crate::policy::{Access, CHALLENGE_LIMIT, PaymentIdentifier, Route, Wallets};
 use crate::problem::{Code, Problem};
+use crate::proof::{Fields, Shown};
 use crate::rail::{self, Checked, Menu, Offer, Paid, Payment, Resource, Settle, Verdict};
 use std::rc::Rc;
 
@@ -20,15 +25,41 @@ use std::rc::Rc;
 pub(super) enum Admitted<H: Host> {
     /// It needs nothing.
     Free,
+    /// It is answered without the upstream.
+    Answered(Box<Reply>),
+    /// A capability token, of which the call was drawn.
+    Drawn(Box<Drawing<H>>),
     /// A payment that a facilitator found good and that is settled once the upstream has answered.
     Verified(Box<Verified<H>>),
     /// A payment that is settled.
-    Paid {
-        hold: Hold<H>,
-        paid: Paid,
-        /// The request was charged earlier and not delivered.
-        again: bool,
-    },
+    Paid(Box<Settled<H>>),
+}
+
+/// A payment that is settled.
+pub(super) struct Settled<H: Host> {
+    pub(super) hold: Hold<H>,
+    pub(super) paid: Paid,
+    /// What the payment buys besides the call.
+    pub(super) purchase: Purchase,
+    /// The request was charged earlier and not delivered.
+    pub(super) again: bool,
+}
+
+impl<H: Host> Admitted<H> {
+    /// The request is about to be forwarded: what the upstream is told of it.
+    pub(super) fn forwarding(&mut self, edits: &mut Edits) {
+        let Self::Drawn(drawing) = self else { return };
+        drawing.goes();
+        edits.remove("authorization");
+        edits.remove("dpop");
+        let chain = drawing.chain();
+        edits.set("farebox-payer", chain.payer());
+        edits.set("farebox-token-id", chain.leaf().token.jti.clone());
+        let remaining = drawing.remaining();
+        if !remaining.is_empty() {
+            edits.set("farebox-remaining", remaining);
+        }
+    }
 }
 
 /// A payment that a facilitator found good.
@@ -36,6 +67,7 @@ pub(super) struct Verified<H: Host> {
     pub(super) hold: Hold<H>,
     pub(super) offer: Offer,
     pub(super) payment: Payment,
+    pub(super) purchase: Purchase,
     pub(super) forwarded: Forwarded<H>,
 }
 
@@ -47,6 +79,8 @@ pub(super) struct Case<'a, H: Host> {
     pub(super) route: &'a Route,
     pub(super) menu: Rc<Menu>,
     pub(super) source: &'a str,
+    /// The key that the paying request introduces: what it buys is bound to it.
+    pub(super) holder: Option<PublicKey>,
 }
 
 impl Gate {
@@ -65,9 +99,22 @@ impl Gate {
             Access::Priced(_) => {}
         }
         let source = &source();
-        let case = Case { gate: self, host, visit, route, menu: self.menu(route), source };
+        let mut case = Case { gate: self, host, visit, route, menu: self.menu(route), source, holder: None };
         let url = visit.request.url();
-        match Payment::find(headers, &case.menu, case.resource(&url))? {
+        let payment = Payment::find(headers, &case.menu, case.resource(&url))?;
+        if let Some(tokens) = self.policy.tokens() {
+            let fields = if route.owns_authorization { Fields::Both } else { Fields::CapabilityToken };
+            let shown = Shown::find(headers, fields).map_err(|error| case.refuse_proof(&error))?;
+            match (shown, &payment) {
+                (None, _) => {}
+                (Some(shown), None) => return case.draw(tokens, &shown, headers).await,
+                (Some(_), Some(_)) => {
+                    let detail = "a request may show a payment or a token, not both";
+                    return Err(Problem::new(Code::CredentialAmbiguous, detail).into());
+                }
+            }
+        }
+        match payment {
             None if !self.counters.challenge(source, host.now_millis()) => {
                 Err(Problem::new(Code::TooManyRequests, "too many challenges for this address").into())
             }
@@ -75,7 +122,10 @@ impl Gate {
                 let problem = Problem::new(Code::PaymentRequired, "this route costs something; see PAYMENT-REQUIRED");
                 Err(case.challenge(problem, "Payment required"))
             }
-            Some(payment) => case.pay(payment).await,
+            Some(payment) => {
+                case.holder = case.introduced(headers)?;
+                case.pay(payment).await
+            }
         }
     }
 }
@@ -89,6 +139,14 @@ impl<H: Host> Case<'_, H> {
             return Err(Problem::new(Code::PaymentIdentifierRequired, detail).into());
         }
         let checked = self.check(&payment, now);
+        if let Ok((offer, _)) = &checked
+            && offer.pass.as_ref().is_some_and(|pass| pass.bearer.is_none())
+            && self.holder.is_none()
+        {
+            let detail = "this pass is sold to holders of a key: sign the paying request with it (RFC 9421), tag \
+                          `httpsig-oauth-token-request`; nothing was charged";
+            return Err(Problem::new(Code::HolderKeyRequired, detail).into());
+        }
         let proven = checked.as_ref().is_ok_and(|(_, checked)| checked.payer_proven);
         if proven && let Some(admitted) = Earlier::of(self, &payment).await?.admit(self, &payment).await? {
             return Ok(admitted);
@@ -102,7 +160,7 @@ impl<H: Host> Case<'_, H> {
                     ticket,
                     Money::None,
                     Service::Waiting,
-                    Index::of(&payment, self.visit, proven),
+                    Index::of(&payment, self.binding(&payment), proven),
                 );
                 if let Some(admitted) = self.named_before(&payment, &hold, proven).await? {
                     hold.release().await;
@@ -115,7 +173,10 @@ impl<H: Host> Case<'_, H> {
             }
             Claimed::Again(ticket, claim) => Ok(self.again(ticket, &claim, &payment)),
             Claimed::Known(claim) if claim.money == Money::Unknown => self.find_out(&payment, &claim).await,
-            Claimed::Known(claim) => Err(self.known(&claim)),
+            Claimed::Known(claim) => match self.given_before(&payment, &claim).await {
+                Some(reply) => Ok(Admitted::Answered(Box::new(reply))),
+                None => Err(self.known(&payment, &claim)),
+            },
             Claimed::Unseen => {
                 let problem = checked.err().unwrap_or_else(|| Problem::new(Code::LedgerUnavailable, "not claimed"));
                 Err(self.refuse(problem))
@@ -172,14 +233,30 @@ impl<H: Host> Case<'_, H> {
     pub(super) fn look(&self, payment: &Payment) -> NewClaim {
         let safe = matches!(self.visit.request.method(), "GET" | "HEAD");
         NewClaim {
-            binding: owned::binding(self.visit),
-            secret: payment.secret(),
+            binding: self.binding(payment),
+            secret: self.secret(payment),
             deadline: self.host.now().saturating_add(self.route.response_timeout_seconds).saturating_add(GRACE),
             expires: 0,
             checked: false,
             repeatable: safe || self.route.redeliver_unsafe,
             proven: false,
             window: if payment.identifier().is_some() { self.route.redelivery_seconds } else { 0 },
+        }
+    }
+
+    /// The request that a payment is for. To buy a pass is another request than to pay for the call itself, so that
+    /// neither is ever answered from the other.
+    pub(super) fn binding(&self, payment: &Payment) -> Binding {
+        let offer = self.menu.answered_by(payment).filter(|offer| offer.pass.is_some());
+        owned::binding(self.visit, offer)
+    }
+
+    /// Hash of what a repeat must show too: the payment's own secret, else the holder key it introduces.
+    fn secret(&self, payment: &Payment) -> [u8; 16] {
+        let secret = payment.secret();
+        match &self.holder {
+            Some(key) if secret == [0; 16] => token::issue::first(&sha256(&[b"holder\0", key.thumbprint().as_bytes()])),
+            _ => secret,
         }
     }
 
@@ -219,7 +296,8 @@ impl<H: Host> Case<'_, H> {
         }
         self.forwarding(&mut hold).await?;
         let forwarded = Forwarded::new(self.gate, self.host, payment.account());
-        Ok(Admitted::Verified(Box::new(Verified { hold, offer, payment, forwarded })))
+        let purchase = Purchase::of(self, &payment);
+        Ok(Admitted::Verified(Box::new(Verified { hold, offer, payment, purchase, forwarded })))
     }
 
     /// Settle before: the money moves, then the request may go.
@@ -228,7 +306,8 @@ impl<H: Host> Case<'_, H> {
         let settled = settle(self.gate, self.host, hold, &offer, &payment, serving).await;
         let (mut hold, paid) = settled.map_err(|not_paid| self.refused(not_paid))?;
         self.forwarding(&mut hold).await?;
-        Ok(Admitted::Paid { hold, paid, again: false })
+        let purchase = Purchase::of(self, &payment);
+        Ok(Admitted::Paid(Box::new(Settled { hold, paid, purchase, again: false })))
     }
 
     /// Says to the store that the upstream is about to see the request.
@@ -239,14 +318,20 @@ impl<H: Host> Case<'_, H> {
 
     /// A charged request that was not delivered, and whose buyer has shown to be the one who paid.
     pub(super) fn again(&self, ticket: Ticket, claim: &Claim, payment: &Payment) -> Admitted<H> {
-        let hold =
-            Hold::new(self.host, ticket, Money::Settled, Service::Forwarded, Index::of(payment, self.visit, true));
-        Admitted::Paid { hold, paid: Paid::recorded(payment, &claim.transaction), again: true }
+        let hold = Hold::new(
+            self.host,
+            ticket,
+            Money::Settled,
+            Service::Forwarded,
+            Index::of(payment, self.binding(payment), true),
+        );
+        let paid = Paid::recorded(payment, &claim.transaction, self.menu.answered_by(payment));
+        Admitted::Paid(Box::new(Settled { hold, paid, purchase: Purchase::of(self, payment), again: true }))
     }
 
     /// What a payment that was seen before gets.
-    pub(super) fn known(&self, claim: &Claim) -> Refusal {
-        if claim.binding != owned::binding(self.visit) {
+    pub(super) fn known(&self, payment: &Payment, claim: &Claim) -> Refusal {
+        if claim.binding != self.binding(payment) {
             return Problem::new(Code::PaymentUsed, "the payment was used for another request").into();
         }
         match claim.money {
@@ -361,8 +446,8 @@ pub(super) struct Index {
 
 impl Index {
     /// For the payer of `payment`, if the payment itself says who that is.
-    pub(super) fn of(payment: &Payment, visit: &Visit<'_>, looked: bool) -> Option<Self> {
-        let (account, binding) = (payment.account()?, owned::binding(visit));
+    pub(super) fn of(payment: &Payment, binding: Binding, looked: bool) -> Option<Self> {
+        let account = payment.account()?;
         let id = ClaimId(crate::crypto::sha256(&[b"unresolved\0", &binding.0, account.as_bytes()]));
         Some(Self { id, binding, looked })
     }

@@ -4,13 +4,18 @@ use super::admit::{Admitted, Case, Verified};
 use super::hold::Hold;
 use super::refusal::Refusal;
 use super::settle::{GRACE, NotPaid, settle, unknown};
+use super::token::drawn::Drawing;
+use super::token::issue::{Given, Purchase};
+use super::trail::{self, Charged};
 use super::{Gate, Visit, owned};
 use crate::host::{Event, Fact, Held, Host, Level};
 use crate::http::Edits;
+use crate::ledger::{ClaimId, Yielded};
 use crate::mutant;
 use crate::policy::Route;
 use crate::problem::{Code, Problem};
 use crate::rail::{Offer, Paid};
+use crate::receipt::{Amount, Draw, Entry, Kind, PayState, Receipt};
 use std::rc::Rc;
 
 /// What is released to the client.
@@ -18,22 +23,40 @@ pub(super) struct Outcome {
     pub(super) decision: &'static str,
     pub(super) edits: Edits,
     paid: Option<Paid>,
+    /// Payer and id of the token that was shown.
+    token: Option<(String, String)>,
 }
 
 impl Outcome {
     fn unpaid(decision: &'static str) -> Self {
-        Self { decision, edits: Edits::default(), paid: None }
+        Self { decision, edits: Edits::default(), paid: None, token: None }
     }
 
     fn paid(decision: &'static str, paid: Paid) -> Self {
         let mut edits = Edits::default();
-        edits.set(paid.header, paid.response.clone());
+        edits.set(paid.header, paid.response());
         owned::keep_private(&mut edits);
-        Self { decision, edits, paid: Some(paid) }
+        Self { decision, edits, paid: Some(paid), token: None }
+    }
+
+    fn drawn<H: Host>(decision: &'static str, drawing: &Drawing<H>) -> Self {
+        let mut edits = Edits::default();
+        let remaining = drawing.remaining();
+        if !remaining.is_empty() && decision == "token" {
+            edits.set("farebox-remaining", remaining);
+        }
+        owned::keep_private(&mut edits);
+        let chain = drawing.chain();
+        let token = Some((chain.payer().to_owned(), chain.leaf().token.jti.clone()));
+        Self { decision, edits, paid: None, token }
     }
 
     /// Leaves who paid what for the access log.
     pub(super) fn note<R: Held>(&self, held: &R) {
+        if let Some((payer, token)) = &self.token {
+            held.note(Fact::Payer, payer);
+            held.note(Fact::Token, token);
+        }
         let Some(paid) = &self.paid else { return };
         if let Some(payer) = &paid.payer {
             held.note(Fact::Payer, payer);
@@ -55,8 +78,25 @@ impl<H: Host> Admitted<H> {
         held: &R,
     ) -> Result<Outcome, Refusal> {
         let service = visit.route.map_or(Service::Done, |route| Service::of(held, route));
+        let ending = Ending { gate, host, visit, status: held.status() };
         match (self, service) {
-            (Self::Free, _) => Ok(Outcome::unpaid("free")),
+            (Self::Free | Self::Answered(_), _) => Ok(Outcome::unpaid("free")),
+            (Self::Drawn(drawing), Service::Unreadable) => {
+                drawing.failed().await;
+                Err(unreadable("nothing was drawn").into())
+            }
+            (Self::Drawn(drawing), Service::Failed) => {
+                let outcome = Outcome::drawn("upstream_failed", &drawing);
+                ending.record_draw(&drawing, false);
+                drawing.failed().await;
+                Ok(outcome)
+            }
+            (Self::Drawn(drawing), Service::Done) => {
+                let outcome = Outcome::drawn("token", &drawing);
+                ending.record_draw(&drawing, true);
+                drawing.served(held);
+                Ok(outcome)
+            }
             (Self::Verified(verified), Service::Unreadable) => {
                 verified.hold.release().await;
                 Err(unreadable("nothing was charged").into())
@@ -68,43 +108,151 @@ impl<H: Host> Admitted<H> {
                 Ok(Outcome::unpaid("upstream_failed"))
             }
             (Self::Verified(verified), _) => {
-                let Verified { hold, offer, payment, forwarded } = *verified;
+                let Verified { hold, offer, payment, purchase, forwarded } = *verified;
                 forwarded.delivered();
                 let offer = metered(host, visit, offer, held);
                 match settle(gate, host, hold, &offer, &payment, GRACE).await {
-                    Ok((hold, paid)) => deliver("paid", hold, paid).await,
+                    Ok((hold, paid)) => ending.deliver("paid", hold, paid, &purchase).await,
                     Err(not_paid) => Err(refused(gate, host, visit, not_paid)),
                 }
             }
-            (Self::Paid { hold, paid, .. }, Service::Unreadable) => {
-                hold.failed().await;
-                Err(with_receipt(unreadable("the payment is kept, and the same payment is served"), &paid))
+            (Self::Paid(it), Service::Unreadable) => {
+                it.hold.failed().await;
+                Err(with_receipt(unreadable("the payment is kept, and the same payment is served"), &it.paid))
             }
-            (Self::Paid { hold, paid, .. }, Service::Failed) => {
-                hold.failed().await;
-                Ok(Outcome::paid("paid_undelivered", paid))
-            }
-            (Self::Paid { hold, paid, again }, Service::Done) => {
-                deliver(if again { "redelivered" } else { "paid" }, hold, paid).await
+            (Self::Paid(it), Service::Failed) => ending.make_up(it.hold, it.paid, &it.purchase).await,
+            (Self::Paid(it), Service::Done) => {
+                let decision = if it.again { "redelivered" } else { "paid" };
+                ending.deliver(decision, it.hold, it.paid, &it.purchase).await
             }
         }
     }
 }
 
-/// Records the delivery, then lets it happen: one that cannot be recorded could be asked for again.
-async fn deliver<H: Host>(decision: &'static str, hold: Hold<H>, paid: Paid) -> Result<Outcome, Refusal> {
-    match hold.delivered().await {
-        Ok(()) => Ok(Outcome::paid(decision, paid)),
-        Err(error) => {
-            let detail = format!("{error}; the payment is kept: send the same payment again, and do not pay anew");
-            Err(with_receipt(Problem::new(Code::LedgerUnavailable, detail), &paid))
+/// An exchange whose upstream has answered.
+struct Ending<'a, H: Host> {
+    gate: &'a Rc<Gate>,
+    host: &'a H,
+    visit: &'a Visit<'a>,
+    status: u16,
+}
+
+impl<H: Host> Ending<'_, H> {
+    /// Records the delivery, then lets it happen: one that cannot be recorded could be asked for again.
+    async fn deliver(
+        &self,
+        decision: &'static str,
+        hold: Hold<H>,
+        mut paid: Paid,
+        purchase: &Purchase,
+    ) -> Result<Outcome, Refusal> {
+        let claim = hold.claim();
+        let given = match purchase.pass {
+            Some(_) => purchase.give(self.gate, self.host, self.visit, &hold, Yielded::Pass, &mut paid).await,
+            None => None,
+        };
+        match hold.delivered().await {
+            Ok(()) => Ok(self.with_evidence(Outcome::paid(decision, paid), claim, given, purchase)),
+            Err(error) => {
+                let detail = format!("{error}; the payment is kept: send the same payment again, and do not pay anew");
+                Err(with_receipt(Problem::new(Code::LedgerUnavailable, detail), &paid))
+            }
         }
+    }
+
+    /// What a buyer gets that was charged and whose call failed: the pass it bought, else a credit for another call,
+    /// else the right to send the same payment again.
+    async fn make_up(&self, hold: Hold<H>, mut paid: Paid, purchase: &Purchase) -> Result<Outcome, Refusal> {
+        let claim = hold.claim();
+        let (kind, decision) = match purchase.pass {
+            Some(_) => (Yielded::Pass, "paid"),
+            None => (Yielded::Credit, "credited"),
+        };
+        let given = purchase.give(self.gate, self.host, self.visit, &hold, kind, &mut paid).await;
+        let decision = match (&given, kind) {
+            (None, _) => {
+                hold.failed().await;
+                "paid_undelivered"
+            }
+            (Some(_), Yielded::Pass) => {
+                // The pass is what was bought, and it is there: a delivery that is not on record changes nothing.
+                let _ = hold.delivered().await;
+                decision
+            }
+            (Some(_), Yielded::Credit) => {
+                hold.closed().await;
+                decision
+            }
+        };
+        Ok(self.with_evidence(Outcome::paid(decision, paid), claim, given, purchase))
+    }
+
+    /// Adds the token that was given for the payment and the receipt, and writes the audit log's lines.
+    fn with_evidence(
+        &self,
+        mut outcome: Outcome,
+        claim: Option<ClaimId>,
+        given: Option<Given>,
+        purchase: &Purchase,
+    ) -> Outcome {
+        let (Some(claim), Some(paid)) = (claim, &outcome.paid) else { return outcome };
+        let jti = given.as_ref().map(|given| given.jti.as_str());
+        // A receipt says where its line stands: nothing may come between.
+        self.gate.head(self.host);
+        let call =
+            Charged { request: &self.visit.request, claim: &claim, status: self.status, paid, token: jti, purchase };
+        let receipt = self.gate.receipt(self.host, &call);
+        if self.gate.policy.audit().is_some() {
+            let (pay, claim) = (trail::pay(paid, PayState::Settled), trail::claim_name(&claim));
+            let entry = |kind| Entry {
+                claim: Some(&claim),
+                pay: Some(&pay),
+                payer: pay.payer.as_deref(),
+                receipt: receipt.as_deref().map(Receipt::hash),
+                status: Some(self.status),
+                tok: jti,
+                ..Entry::new(kind, self.visit.name())
+            };
+            self.gate.record(self.host, &entry(Kind::Charge));
+            if let Some(given) = &given {
+                let kind = if given.kind == Yielded::Credit { Kind::Credit } else { Kind::Issue };
+                self.gate.record(self.host, &Entry { pay: None, receipt: None, ..entry(kind) });
+            }
+        }
+        if let Some(receipt) = receipt {
+            outcome.edits.set("call-receipt", receipt);
+        }
+        if let Some(given) = given {
+            outcome.edits.set("capability-token", given.token);
+        }
+        outcome
+    }
+
+    /// Writes the audit log's line of a call with a token.
+    fn record_draw(&self, drawing: &Drawing<H>, charged: bool) {
+        if self.gate.policy.audit().is_none() {
+            return;
+        }
+        let drawn: Vec<Draw<'_>> = drawing
+            .drawn()
+            .filter(|_| charged)
+            .map(|(unit, amount, left)| Draw { amount: Amount(amount), left: left.map(Amount), unit: unit.into() })
+            .collect();
+        let chain = drawing.chain();
+        let entry = Entry {
+            draw: &drawn,
+            payer: Some(chain.payer()),
+            status: Some(self.status),
+            tok: Some(&chain.leaf().token.jti),
+            ..Entry::new(Kind::Draw, self.visit.name())
+        };
+        self.gate.record(self.host, &entry);
     }
 }
 
 fn with_receipt(problem: Problem, paid: &Paid) -> Refusal {
     let mut refusal = Refusal::from(problem);
-    refusal.headers.push((paid.header.to_owned(), paid.response.clone()));
+    refusal.headers.push((paid.header.to_owned(), paid.response()));
     refusal
 }
 
@@ -150,7 +298,9 @@ impl Service {
 /// What a client is told whose payment was not settled after the upstream answered.
 fn refused<H: Host>(gate: &Rc<Gate>, host: &H, visit: &Visit<'_>, not_paid: NotPaid) -> Refusal {
     match visit.route {
-        Some(route) => Case { gate, host, visit, route, menu: gate.menu(route), source: "" }.refused(not_paid),
+        Some(route) => {
+            Case { gate, host, visit, route, menu: gate.menu(route), source: "", holder: None }.refused(not_paid)
+        }
         None => unknown().into(),
     }
 }

@@ -4,11 +4,9 @@ use crate::http::{Edits, Headers, Reply};
 use crate::policy::Policy;
 
 /// Request fields a paying client sends; `@x402/fetch` sends the last one on requests.
-const REQUEST_FIELDS: &str =
-    "payment-signature, x-payment, capability-token, authorization, access-control-expose-headers";
+const REQUEST_FIELDS: &str = "payment-signature, x-payment, capability-token, authorization, dpop, signature, signature-input, content-digest, access-control-expose-headers";
 /// Response fields a paying client reads.
-const RESPONSE_FIELDS: &str =
-    "payment-required, payment-response, x-payment-response, capability-token, call-receipt, retry-after";
+const RESPONSE_FIELDS: &str = "payment-required, payment-response, x-payment-response, capability-token, call-receipt, farebox-remaining, ratelimit, ratelimit-policy, www-authenticate, retry-after";
 
 /// The answer to a preflight from a page that may call; `None` if this is not one.
 pub(super) fn preflight(policy: &Policy, headers: &Headers) -> Option<Reply> {

@@ -3,7 +3,6 @@
 
 use super::admit::{Admitted, Case, Index};
 use super::hold::Hold;
-use super::owned;
 use super::refusal::Refusal;
 use super::settle::unknown;
 use crate::crypto::sha256;
@@ -19,7 +18,7 @@ pub(super) struct Earlier(Option<ClaimId>);
 impl Earlier {
     /// Looks for one that is not of this very payment.
     pub(super) async fn of<H: Host>(case: &Case<'_, H>, payment: &Payment) -> Result<Self, Refusal> {
-        let Some(index) = Index::of(payment, case.visit, true) else { return Ok(Self(None)) };
+        let Some(index) = Index::of(payment, case.binding(payment), true) else { return Ok(Self(None)) };
         let pointer = case.ledger(case.host.store().pointed(&index.id, case.host.now()).await)?;
         Ok(Self(pointer.map(|pointer| pointer.target).filter(|target| *target != payment.claim_id())))
     }
@@ -52,8 +51,8 @@ impl Earlier {
 impl<H: Host> Case<'_, H> {
     /// A payment whose outcome is unknown is shown again: find it out now, if there is somebody to ask.
     pub(super) async fn find_out(&self, payment: &Payment, claim: &Claim) -> Result<Admitted<H>, Refusal> {
-        if claim.binding != owned::binding(self.visit) {
-            return Err(self.known(claim));
+        if claim.binding != self.binding(payment) {
+            return Err(self.known(payment, claim));
         }
         let id = payment.claim_id();
         let offer = self.menu.answered_by(payment);
@@ -74,7 +73,7 @@ impl<H: Host> Case<'_, H> {
                 let now = self.host.now();
                 match self.ledger(self.host.store().claim(&id, &self.look(payment), now).await)? {
                     Claimed::Again(ticket, claim) => Ok(self.again(ticket, &claim, payment)),
-                    Claimed::Known(claim) => Err(self.known(&claim)),
+                    Claimed::Known(claim) => Err(self.known(payment, &claim)),
                     Claimed::Ours(_) | Claimed::Unseen => Err(unknown().into()),
                 }
             }
@@ -103,7 +102,7 @@ impl<H: Host> Case<'_, H> {
             return Ok(None);
         };
         let index = ClaimId(sha256(&[b"payment-identifier\0", account.as_bytes(), b"\0", id.as_bytes()]));
-        let (binding, now) = (owned::binding(self.visit), self.host.now());
+        let (binding, now) = (self.binding(payment), self.host.now());
         let expires = now.saturating_add(IDENTIFIER_KEPT.max(self.route.redelivery_seconds));
         let ours = Pointer { target: payment.claim_id(), binding, expires };
         let mut instead_of = None;
@@ -123,7 +122,7 @@ impl<H: Host> Case<'_, H> {
                 Claimed::Known(Claim { money: Money::Failed, .. }) | Claimed::Unseen | Claimed::Ours(_) => {
                     instead_of = Some(first.target);
                 }
-                Claimed::Known(claim) => return Err(self.known(&claim)),
+                Claimed::Known(claim) => return Err(self.known(payment, &claim)),
             }
         }
         debug_assert!(hold.is_ours());

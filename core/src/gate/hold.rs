@@ -2,7 +2,7 @@
 
 use super::admit::Index;
 use crate::host::{Event, Host, Level};
-use crate::ledger::{Conclusion, Money, Pointer, Service, Store, StoreError, Ticket};
+use crate::ledger::{ClaimId, Conclusion, Money, Pointer, Service, Store, StoreError, Ticket};
 
 /// Seconds that an unresolved claim of a payer is found by its request.
 const UNRESOLVED_KEPT: u64 = 24 * 3600;
@@ -29,6 +29,23 @@ impl<H: Host> Hold<H> {
     /// Whether there is a claim in it.
     pub(super) fn is_ours(&self) -> bool {
         self.ticket.is_some()
+    }
+
+    /// The right to the claim in it.
+    pub(super) fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref()
+    }
+
+    /// The claim in it.
+    pub(super) fn claim(&self) -> Option<ClaimId> {
+        self.ticket.as_ref().map(|ticket| ticket.id)
+    }
+
+    /// What became of the claim is on record: nothing of this payer is open any more.
+    pub(super) async fn closed(mut self) {
+        if let (Some(ticket), Some(index)) = (self.ticket.take(), &self.index) {
+            let _ = self.host.store().unpoint(&index.id, &ticket.id, self.host.now()).await;
+        }
     }
 
     /// What else is unresolved of this payer has been looked at.

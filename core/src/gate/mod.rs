@@ -13,6 +13,8 @@
 //! | refusals and challenges as HTTP | `refusal` |
 //! | header fields that are ours alone, in both directions | `owned` |
 //! | browsers | `cors` |
+//! | capability tokens: shown, given, asked about | `token` |
+//! | receipts, and the audit log | `trail` |
 //! | unknown outcomes, found out | `reconcile` |
 //! | work between exchanges | `tend` |
 
@@ -29,18 +31,23 @@ mod settle;
 mod tend;
 #[cfg(test)]
 mod tests;
+mod token;
+mod trail;
 
 use crate::host::{Capabilities, Done, Event, Exchange, Fact, Held, Host};
-use crate::http::Edits;
+use crate::http::{Edits, Reply};
 use crate::mutant;
 use crate::policy::{Access, CanonicalRequest, DefaultAccess, Mistakes, Policy, Route, Routed};
 use crate::problem::{Code, Problem};
 use crate::rail::{Breakers, Knowledge, Menu};
+use crate::receipt::{Entry, Kind};
+use admit::{Admitted, Case};
 use limits::Counters;
 use refusal::{Form, Refusal};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use trail::Trail;
 
 /// The seller side: one policy, ready to decide exchanges. Each worker has its own.
 #[derive(Debug)]
@@ -51,6 +58,11 @@ pub struct Gate {
     /// Menus by route name, made at first use, dropped when knowledge changes.
     menus: RefCell<HashMap<String, Rc<Menu>>>,
     counters: Counters,
+    /// What is remembered of capability tokens; `None` if the policy has none.
+    desk: Option<token::Desk>,
+    /// Where requests about tokens themselves belong.
+    own: Route,
+    trail: Trail,
 }
 
 impl Gate {
@@ -68,7 +80,17 @@ impl Gate {
         let known = RefCell::new(vec![None; policy.facilitators().len()]);
         let counters = Counters::new(policy.limits());
         let breakers = Rc::new(Breakers::new(policy.facilitators()));
-        Ok(Self { policy, known, breakers, menus: RefCell::default(), counters })
+        let desk = policy.tokens().map(|_| token::Desk::default());
+        Ok(Self {
+            policy,
+            known,
+            breakers,
+            menus: RefCell::default(),
+            counters,
+            desk,
+            own: Route::own(OWN),
+            trail: Trail::default(),
+        })
     }
 
     /// The policy.
@@ -90,18 +112,26 @@ impl Gate {
             decided(&host, &exchange_notes(&exchange), UNMATCHED, "preflight");
             return exchange.reply(reply);
         }
+        if let Some(answer) = self.about_tokens(&host, &request, &exchange).await {
+            return match answer {
+                Ok(reply) => self.answer(&host, exchange, OWN, reply),
+                Err(refusal) => self.refuse(&host, exchange, OWN, refusal),
+            };
+        }
         let visit = match self.visit(request) {
             Ok(visit) => visit,
             Err(refusal) => return self.refuse(&host, exchange, UNMATCHED, refusal),
         };
         let source = || exchange.source().to_owned();
-        let admitted = match self.admit(&host, &visit, exchange.headers(), source).await {
+        let mut admitted = match self.admit(&host, &visit, exchange.headers(), source).await {
+            Ok(Admitted::Answered(reply)) => return self.answer(&host, exchange, visit.name(), *reply),
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&host, exchange, visit.name(), refusal),
         };
         let form = Form::of(exchange.headers());
         let mut response_edits = cors::edits(&self.policy, exchange.headers());
-        let upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request);
+        let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, self.policy.tokens());
+        admitted.forwarding(&mut upstream_edits);
         let held = exchange.forward(upstream_edits).await;
         owned::strip_from_response(held.headers(), &mut response_edits);
         match admitted.conclude(&self, &host, &visit, &held).await {
@@ -117,6 +147,7 @@ impl Gate {
             Err(refusal) => {
                 let decision = refusal.problem.code.wire();
                 decided(&host, &held_notes(&held), visit.name(), decision);
+                self.record_refusal(&host, visit.name(), &refusal);
                 let mut reply = refusal.reply(form);
                 cors::extend(&mut reply, &response_edits);
                 held.reply(reply)
@@ -151,8 +182,52 @@ impl Gate {
         menu
     }
 
+    /// Answers a request about tokens themselves, if it is one: keys, metadata, a holder's or an administrator's question.
+    async fn about_tokens<H: Host, E: Exchange>(
+        self: &Rc<Self>,
+        host: &H,
+        request: &CanonicalRequest,
+        exchange: &E,
+    ) -> Option<Result<Reply, Refusal>> {
+        let tokens = self.policy.tokens()?;
+        let admin = tokens.admin.as_ref().filter(|it| it.path == request.path() && it.origin == request.origin());
+        if admin.is_none() && !request.path().starts_with("/.well-known/") {
+            return None;
+        }
+        if let Some(document) = token::documents::answer(host, tokens, request).await {
+            return Some(document);
+        }
+        if admin.is_none() && request.path() != token::inquiry::OWN {
+            return None;
+        }
+        let visit = Visit { request: request.clone(), route: Some(&self.own) };
+        let source = exchange.source();
+        let case =
+            Case { gate: self, host, visit: &visit, route: &self.own, menu: Rc::default(), source, holder: None };
+        Some(match admin {
+            Some(admin) => case.administer(admin, exchange.headers()).await,
+            None => case.own_token(tokens, exchange.headers()).await,
+        })
+    }
+
+    fn answer<H: Host, E: Exchange>(&self, host: &H, exchange: E, route: &str, mut reply: Reply) -> Done {
+        decided(host, &exchange_notes(&exchange), route, reply.details);
+        cors::extend(&mut reply, &cors::edits(&self.policy, exchange.headers()));
+        exchange.reply(reply)
+    }
+
+    fn record_refusal<H: Host>(&self, host: &H, route: &str, refusal: &Refusal) {
+        if self.policy.audit().is_some() {
+            let code = refusal.problem.code;
+            let entry =
+                Entry { code: Some(code.wire()), status: Some(code.status()), ..Entry::new(Kind::Refusal, route) };
+            self.record(host, &entry);
+        }
+    }
+
     fn refuse<H: Host, E: Exchange>(&self, host: &H, exchange: E, route: &str, refusal: Refusal) -> Done {
         decided(host, &exchange_notes(&exchange), route, refusal.problem.code.wire());
+        self.record_refusal(host, route, &refusal);
         let mut reply = refusal.reply(Form::of(exchange.headers()));
         cors::extend(&mut reply, &cors::edits(&self.policy, exchange.headers()));
         exchange.reply(reply)
@@ -162,6 +237,8 @@ impl Gate {
 /// A policy that denies everything.
 const NOTHING: &[u8] = br#"{"version":1,"origins":["http://localhost"],"default":"denied","routes":[]}"#;
 
+/// Route name of requests about tokens themselves.
+const OWN: &str = "farebox";
 /// Route name of exchanges that belong to none.
 const UNMATCHED: &str = "unmatched";
 

@@ -2,8 +2,8 @@
 
 use super::Visit;
 use crate::http::{Edits, Headers};
-use crate::policy::CanonicalRequest;
-use crate::rail;
+use crate::policy::{CanonicalRequest, Tokens};
+use crate::rail::{self, Offer};
 
 /// Prefix of what the gate tells the upstream.
 const PREFIX: &[u8] = b"farebox-";
@@ -19,13 +19,16 @@ const OVERRIDES: [&[u8]; 5] =
 const RETRIES: [&[u8]; 4] = [b"x-envoy-retr", b"x-envoy-max-retries", b"x-envoy-upstream-rq-", b"x-envoy-hedge-"];
 
 /// Changes to the request: the canonical path, no credential, no field that is ours to set.
-pub(super) fn towards_upstream(headers: &Headers, request: &CanonicalRequest) -> Edits {
+pub(super) fn towards_upstream(headers: &Headers, request: &CanonicalRequest, tokens: Option<&Tokens>) -> Edits {
     let mut edits = Edits::default();
     if request.path_rewritten() {
         edits.set(":path", request.target());
     }
     if headers.text(":authority").is_some_and(|authority| authority != request.authority()) {
         edits.set(":authority", request.authority());
+    }
+    if tokens.is_some_and(|tokens| headers.all("authorization").any(|value| tokens.are_in(value))) {
+        edits.remove("authorization");
     }
     strip(headers, &mut edits, |name| {
         rail::is_credential(name)
@@ -75,11 +78,15 @@ pub(super) fn keep_private(edits: &mut Edits) {
     edits.add("vary", "authorization, payment-signature, x-payment");
 }
 
-/// The request a claim is bound to: method, origin, path and query.
-pub(super) fn binding(visit: &Visit<'_>) -> crate::ledger::Binding {
+/// The request a claim is bound to: method, origin, path and query; and the pass that is bought, if one is.
+pub(super) fn binding(visit: &Visit<'_>, pass: Option<&Offer>) -> crate::ledger::Binding {
     let method = visit.request.method().as_bytes();
     let length = u64::try_from(method.len()).unwrap_or(u64::MAX).to_be_bytes();
-    let hash = crate::crypto::sha256(&[b"binding\0", &length, method, visit.request.url().as_bytes()]);
+    let url = visit.request.url();
+    let hash = match pass {
+        None => crate::crypto::sha256(&[b"binding\0", &length, method, url.as_bytes()]),
+        Some(offer) => crate::crypto::sha256(&[b"pass\0", &offer.digest(), &length, method, url.as_bytes()]),
+    };
     let mut binding = [0; 16];
     for (to, from) in binding.iter_mut().zip(hash) {
         *to = from;

@@ -25,6 +25,7 @@ impl Gate {
                 self.learn(&host, index, facilitator).await;
             }
             self.reconcile(&host).await;
+            self.head(&host);
             host.sleep(PACE_MILLIS).await;
         }
     }

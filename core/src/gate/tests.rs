@@ -14,6 +14,7 @@ mod facilitators;
 mod gone;
 mod grpc;
 mod rails;
+mod tokens;
 mod v1;
 
 const NOW: u64 = 1_800_000_000;

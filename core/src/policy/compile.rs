@@ -9,7 +9,7 @@ use super::{Policy, facilitator};
 use crate::host::Capabilities;
 use crate::rail::x402::address::{Network, normal};
 use crate::rail::x402::assets::{Asset, Assets, Transfer};
-use crate::rail::x402::offer::{Context, payable};
+use crate::rail::x402::offer::{Context, Passes, payable};
 use crate::rail::{Offer, Settle, Terms};
 use std::collections::{BTreeMap, HashMap};
 
@@ -33,16 +33,39 @@ pub(super) fn compile(
         mistakes.add("facilitators", "missing, and there are priced routes", hint);
     }
     let rpc = super::rpc::compile(&config.rpc, &mut mistakes);
+    let tokens = super::tokens::compile(config, &authorities, env, &mut mistakes);
+    let passes = match &tokens {
+        None => Passes::NoTokens,
+        Some(tokens) if tokens.signer.is_none() => Passes::NoSigner,
+        Some(tokens) => Passes::Sold { bearer_max_seconds: tokens.bearer_max_seconds },
+    };
     let around = Surroundings {
         authorities: &authorities,
         ignore_case: !config.case_sensitive_paths,
         facilitators: &facilitators,
-        offers: Context { payees: &payees, assets: &assets, can_settle_after: can.hold_response },
+        tokens: tokens.is_some(),
+        offers: Context { payees: &payees, assets: &assets, can_settle_after: can.hold_response, passes },
     };
-    let (routes, table) = routes(config, &around, &mut mistakes);
+    let (mut routes, table) = routes(config, &around, &mut mistakes);
+    pass_routes(&mut routes, &mut mistakes);
+    for (field, value) in [("head_lines", 1_000_000), ("head_seconds", 86_400)]
+        .into_iter()
+        .zip(config.audit.iter().flat_map(|audit| [audit.head_lines, audit.head_seconds]))
+        .filter_map(|((field, most), value)| (!(1..=most).contains(&value)).then_some((field, value)))
+    {
+        mistakes.add(format!("audit.{field}"), format!("found {value}"), "write a number from the range in the schema");
+    }
+    if config.audit.is_some() && tokens.as_ref().is_none_or(|tokens| tokens.signer.is_none()) {
+        let hint = "write `tokens` with a key that signs: the audit log's heads are signed with it";
+        mistakes.add("audit", "found without a signing key", hint);
+    }
     if !(1000..=10_000_000).contains(&config.ledger.claims) {
         mistakes.add("ledger.claims", format!("found {}", config.ledger.claims), "write 1000 to 10000000");
     }
+    if !(1000..=10_000_000).contains(&config.ledger.tokens) {
+        mistakes.add("ledger.tokens", format!("found {}", config.ledger.tokens), "write 1000 to 10000000");
+    }
+    let tokens_ceiling = u32::try_from(config.ledger.tokens).unwrap_or(u32::MAX);
     let claims_ceiling = u32::try_from(config.ledger.claims).unwrap_or(u32::MAX);
     let allowed_origins = cors(&config.cors.allowed_origins, &mut mistakes);
     if !mistakes.0.is_empty() {
@@ -59,6 +82,9 @@ pub(super) fn compile(
         rpc,
         limits: config.limits.clone(),
         claims_ceiling,
+        tokens_ceiling,
+        tokens,
+        audit: config.audit.clone(),
         allowed_origins,
         warnings,
     })
@@ -206,6 +232,44 @@ fn routes(config: &Config, around: &Surroundings<'_>, mistakes: &mut Mistakes) -
         }
     }
     (routes, table)
+}
+
+/// Says of each pass which routes it is good for, and that each of them takes what it has.
+fn pass_routes(routes: &mut [Route], mistakes: &mut Mistakes) {
+    let prices: HashMap<String, Option<Vec<String>>> = routes
+        .iter()
+        .map(|route| {
+            let priced = matches!(route.access, Access::Priced(_));
+            (route.name.clone(), priced.then(|| route.call_prices.iter().map(|(asset, _)| asset.clone()).collect()))
+        })
+        .collect();
+    for (index, route) in routes.iter_mut().enumerate() {
+        let own = route.name.clone();
+        let Access::Priced(offers) = &mut route.access else { continue };
+        for offer in offers.iter_mut() {
+            let Some(pass) = &mut offer.pass else { continue };
+            let at = format!("routes[{index}].offers[{}].pass", offer.nth);
+            if pass.routes.is_empty() {
+                pass.routes.push(own.clone());
+            }
+            for (nth, name) in pass.routes.iter().enumerate() {
+                match prices.get(name) {
+                    None | Some(None) => {
+                        let hint = "write the `name` of a priced route";
+                        mistakes.add(format!("{at}.routes[{nth}]"), format!("found {}", quoted(name)), hint);
+                    }
+                    Some(Some(assets)) if pass.limits.budget.is_some() && !assets.contains(&pass.asset) => {
+                        let hint = format!(
+                            "write what a call of route {name} draws in this asset under its `call_prices`, or give it \
+                             a single-call offer in this asset"
+                        );
+                        mistakes.add(format!("{at}.budget"), "nothing says what a call costs", hint);
+                    }
+                    Some(Some(_)) => {}
+                }
+            }
+        }
+    }
 }
 
 /// Enters a route for each of its hosts; one that can never be reached, or hides another, is a mistake.

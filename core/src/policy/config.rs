@@ -52,6 +52,12 @@ pub struct Config {
     /// How much one source or payer may cost the gate.
     #[serde(default)]
     pub limits: Limits,
+    /// Capability tokens. Absent: none are sold and none are accepted.
+    #[serde(default)]
+    pub tokens: Option<Tokens>,
+    /// The audit log. Absent: none is written.
+    #[serde(default)]
+    pub audit: Option<Audit>,
 }
 
 /// A node of one network, asked by JSON-RPC for what became of a payment.
@@ -327,10 +333,48 @@ pub struct Route {
     /// upstream a second time.
     #[serde(default)]
     pub redeliver_unsafe: bool,
+    /// Whose `Authorization` is. Default: `farebox` where there are `tokens`.
+    #[serde(default)]
+    pub authorization: Option<Authorization>,
+    /// What a call with a token that has a budget of money costs, at most one price for each asset. Default: the
+    /// amount of the first single-call offer in that asset.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub call_prices: Vec<CallPrice>,
     /// Ways to pay, one of which is enough.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub offers: Vec<Offer>,
+}
+
+/// Whose `Authorization` is on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Authorization {
+    /// It carries capability tokens, and the upstream never sees it.
+    Farebox,
+    /// The upstream's. Capability tokens come in `Capability-Token` alone.
+    Upstream,
+}
+
+/// What a call with a token costs in one asset: either `price`, or `amount` and `asset`, as in an offer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "call_price"))]
+pub struct CallPrice {
+    /// `"$0.01"`: in the network's default asset, or in the `asset` named. `"0.01"`: in units of the `asset` named.
+    #[serde(default)]
+    pub price: Option<String>,
+    /// Exact number of atomic units, in quotes; needs `asset` as an address.
+    #[serde(default)]
+    pub amount: Option<String>,
+    /// CAIP-2 network, like `eip155:8453`.
+    pub network: String,
+    /// Ticker or address of the asset.
+    #[serde(default)]
+    pub asset: Option<String>,
 }
 
 /// What a request on a route needs.
@@ -411,6 +455,192 @@ pub struct Offer {
     /// Members of `extra` that are copied from the facilitator's `/supported`.
     #[serde(default)]
     pub from_supported: Option<Vec<String>>,
+    /// What the offer buys instead of a single call: a capability token with these limits. The call that it is bought
+    /// with is on top.
+    #[serde(default)]
+    pub pass: Option<Pass>,
+}
+
+/// The capability token that an offer buys. It needs `calls` or `budget`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "pass"))]
+pub struct Pass {
+    /// Calls in all.
+    #[serde(default)]
+    pub calls: Option<u64>,
+    /// Atomic units of the offer's asset that may be drawn in all, in quotes; each call draws the route's price.
+    #[serde(default)]
+    pub budget: Option<String>,
+    /// Bytes of responses in all. A response that passes what is left is delivered whole; the next call is refused.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Seconds the token is good for.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 31_536_000)))]
+    pub seconds: u64,
+    /// How fast calls may come.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+    /// How often the token may be delegated on: 0 for not at all. Only tokens with a holder key can be.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = 3)))]
+    pub delegations: u64,
+    /// Names of the routes the token is good for. Default: this one.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 64)))]
+    pub routes: Option<Vec<String>>,
+    /// Lets buyers that introduce no holder key have a bearer token, with these limits. Absent: such buyers are refused
+    /// before they are charged.
+    #[serde(default)]
+    pub bearer: Option<Bearer>,
+}
+
+/// What a token may have at most that whoever holds it may use. What is absent is as in the pass.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "bearer"))]
+pub struct Bearer {
+    /// Calls in all.
+    #[serde(default)]
+    pub calls: Option<u64>,
+    /// Atomic units of the offer's asset that may be drawn in all, in quotes.
+    #[serde(default)]
+    pub budget: Option<String>,
+    /// Seconds the token is good for; at most `tokens.bearer_max_seconds`.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+}
+
+/// How fast something may come.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "rate"))]
+pub struct Rate {
+    /// Calls.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub calls: u64,
+    /// In how many seconds.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 86_400)))]
+    pub seconds: u64,
+}
+
+/// Capability tokens: who signs them, and which are good no more.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "tokens"))]
+pub struct Tokens {
+    /// The `iss` of tokens and receipts, one of the origins. Default: the first of the origins without a `*`.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// Keys of the gate. The first signs; tokens of all are accepted.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8)))]
+    pub keys: Vec<TokenKey>,
+    /// The most seconds that a token without a holder key may be good for.
+    #[serde(default = "hour")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 31_536_000)))]
+    pub bearer_max_seconds: u64,
+    /// How far the clocks of holders may be off, in seconds: proofs from further away are refused, and each proof is
+    /// remembered for twice as long.
+    #[serde(default = "thirty")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
+    pub proof_window_seconds: u64,
+    /// Bytes of verified tokens that each worker remembers; a token takes about 4 KB.
+    #[serde(default = "sixteen_mib")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 1_073_741_824)))]
+    pub cache_bytes: u64,
+    /// What happens to tokens whose counters were lost, because the proxy was started anew or its last listener went.
+    #[serde(default)]
+    pub ledger_lost: LedgerLost,
+    /// Tokens that are good no more, whatever happens to the ledger.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 4096)))]
+    pub revoked: Vec<Revoked>,
+    /// Lets an operator revoke tokens and ask what is left on them. Absent: nobody can.
+    #[serde(default)]
+    pub admin: Option<Admin>,
+}
+
+/// What happens to tokens whose counters were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum LedgerLost {
+    /// They are refused, as `ledger_lost`.
+    #[default]
+    Refuse,
+    /// They start with their whole budget again.
+    Honour,
+}
+
+/// A key of the gate: one of these.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "key"))]
+pub struct TokenKey {
+    /// Environment variable that holds a private JWK, Ed25519 or secp256k1 (`farebox keygen` makes one). Envoy passes on
+    /// only the variables that `vm_config.environment_variables.host_env_keys` lists.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// A public JWK: its tokens are accepted, and nothing is signed with it.
+    #[serde(default)]
+    pub jwk: Option<Map<String, Value>>,
+}
+
+/// Tokens that are good no more: one of these.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "revoked"))]
+pub struct Revoked {
+    /// A token's id (`jti`), with everything that was delegated from it.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// RFC 7638 thumbprint of a holder's key.
+    #[serde(default)]
+    pub holder: Option<String>,
+    /// CAIP-10 account of a payer.
+    #[serde(default)]
+    pub payer: Option<String>,
+    /// Unix seconds: every token issued before.
+    #[serde(default)]
+    pub issued_before: Option<u64>,
+}
+
+/// Where an operator revokes tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "admin"))]
+pub struct Admin {
+    /// The origin on which it is answered; one of the origins.
+    pub origin: String,
+    /// The path on which it is answered.
+    #[serde(default = "admin_path")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^/")))]
+    pub path: String,
+    /// Public JWK of the key that signs requests; not one of the gate's own keys.
+    pub jwk: Map<String, Value>,
+}
+
+/// The audit log: a line for each charge, draw and refusal, each with the hash of the one before.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "audit"))]
+pub struct Audit {
+    /// Lines after which a signed head is written.
+    #[serde(default = "thousand")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
+    pub head_lines: u64,
+    /// Seconds after which a signed head is written, if there are new lines.
+    #[serde(default = "sixty")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 86_400)))]
+    pub head_seconds: u64,
 }
 
 /// The record of payments.
@@ -424,11 +654,16 @@ pub struct Ledger {
     #[serde(default = "million")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1000, max = 10_000_000)))]
     pub claims: u64,
+    /// The most tokens with counters at once, and proofs remembered. When they are all live, further ones are refused
+    /// (503) rather than old ones forgotten.
+    #[serde(default = "million")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1000, max = 10_000_000)))]
+    pub tokens: u64,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { claims: million() }
+        Self { claims: million(), tokens: million() }
     }
 }
 
@@ -469,6 +704,22 @@ fn three_hundred() -> u64 {
 
 fn million() -> u64 {
     1_000_000
+}
+
+fn thirty() -> u64 {
+    30
+}
+
+fn hour() -> u64 {
+    3600
+}
+
+fn sixteen_mib() -> u64 {
+    16 * 1024 * 1024
+}
+
+fn admin_path() -> String {
+    "/.well-known/farebox/admin".to_owned()
 }
 
 fn exact() -> String {

@@ -201,7 +201,12 @@ fn auth(
     }
 }
 
-fn from_env(variable: &str, at: &str, env: &dyn Fn(&str) -> Option<String>, mistakes: &mut Mistakes) -> Option<String> {
+pub(super) fn from_env(
+    variable: &str,
+    at: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    mistakes: &mut Mistakes,
+) -> Option<String> {
     let value = env(variable).filter(|value| !value.is_empty());
     if value.is_none() {
         let hint = "set it, and list it in vm_config.environment_variables.host_env_keys so that Envoy passes it on";

@@ -13,6 +13,12 @@ pub fn is_allowed(method: &[u8]) -> bool {
         && !matches!(method, b"CONNECT" | b"TRACE")
 }
 
+/// Whether a request with this method has no body unless it says so by `Content-Length` or `Transfer-Encoding`.
+#[must_use]
+pub fn is_bodiless(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS")
+}
+
 fn is_token(c: u8) -> bool {
     c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_')
 }

@@ -7,6 +7,8 @@
 //! | what a HEAD costs, which methods exist | [`method`] |
 //! | what a route asks for | [`Route`], its offers in `rail` |
 //! | which route a request belongs to | [`routes`] |
+//! | who signs tokens, which are good no more | [`Tokens`] |
+//! | what a pass buys | [`Pass`] |
 //! | how a mistake reads | [`mistake`] |
 //!
 //! A policy that loads has no contradictions left in it: what the gate does at a request cannot fail for a reason
@@ -20,6 +22,7 @@ mod facilitator;
 mod fold;
 pub mod method;
 pub mod mistake;
+pub(crate) mod pass;
 pub mod path;
 mod pattern;
 mod read;
@@ -29,15 +32,18 @@ mod rpc;
 #[cfg(feature = "schema")]
 mod schema;
 mod secret;
+mod tokens;
 
 pub use canonical::{BadRequest, CanonicalRequest};
-pub use config::{DefaultAccess, Limits, PaymentIdentifier, Wallets};
+pub use config::{Audit, DefaultAccess, Limits, PaymentIdentifier, Wallets};
 pub use facilitator::{Auth, Facilitator};
 pub use mistake::{Mistake, Mistakes};
+pub use pass::{Pass, PassLimits};
 pub use route::{Access, CHALLENGE_LIMIT, Route, URL_ROOM};
 pub use routes::Routed;
 pub use rpc::Rpc;
 pub use secret::Secret;
+pub use tokens::{Admin, Signer, Tokens};
 
 use crate::host::Capabilities;
 use crate::http::Headers;
@@ -58,6 +64,9 @@ pub struct Policy {
     rpc: Vec<Rpc>,
     limits: Limits,
     claims_ceiling: u32,
+    tokens_ceiling: u32,
+    tokens: Option<Tokens>,
+    audit: Option<Audit>,
     allowed_origins: Vec<String>,
     warnings: Vec<String>,
 }
@@ -127,6 +136,24 @@ impl Policy {
     #[must_use]
     pub fn claims_ceiling(&self) -> u32 {
         self.claims_ceiling
+    }
+
+    /// The most tokens with counters, and proofs, that the ledger may hold at once.
+    #[must_use]
+    pub fn tokens_ceiling(&self) -> u32 {
+        self.tokens_ceiling
+    }
+
+    /// How capability tokens are made and checked; `None` if there are none.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
+    }
+
+    /// How the audit log is written; `None` if none is.
+    #[must_use]
+    pub fn audit(&self) -> Option<&Audit> {
+        self.audit.as_ref()
     }
 
     /// Browser origins that may call, as serialised in `Origin`; `*` alone for all. Empty: no CORS headers of ours.

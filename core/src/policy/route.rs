@@ -33,6 +33,33 @@ pub struct Route {
     pub redeliver_unsafe: bool,
     /// Seconds the upstream may take to its response headers; bounds the deadline of a claim.
     pub response_timeout_seconds: u64,
+    /// Whether `Authorization` carries capability tokens here; if not, it is the upstream's.
+    pub owns_authorization: bool,
+    /// What a call with a token draws of a budget of money: CAIP-19 asset and atomic units.
+    pub call_prices: Vec<(String, u128)>,
+    /// Methods the route is for, as a grant lists them; empty for all.
+    pub methods: Vec<String>,
+}
+
+impl Route {
+    /// A route for requests that the gate answers itself.
+    pub(crate) fn own(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            access: Access::Denied,
+            description: String::new(),
+            mime_type: String::new(),
+            redirects_are_success: false,
+            wallets: Wallets::Any,
+            payment_identifier: None,
+            redelivery_seconds: 0,
+            redeliver_unsafe: false,
+            response_timeout_seconds: 0,
+            owns_authorization: true,
+            call_prices: Vec::new(),
+            methods: Vec::new(),
+        }
+    }
 }
 
 /// What a request on a route needs.
@@ -51,6 +78,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) authorities: &'a Authorities,
     pub(super) ignore_case: bool,
     pub(super) facilitators: &'a [Facilitator],
+    /// Whether the policy has tokens.
+    pub(super) tokens: bool,
     pub(super) offers: Context<'a>,
 }
 
@@ -104,9 +133,17 @@ pub(super) fn compile(
         let hint = "write `payment_identifier: optional` too; a repeat is known by the id it names";
         mistakes.add(format!("{at}.redelivery_seconds"), "found without `payment_identifier`", hint);
     }
+    if config.authorization == Some(config::Authorization::Farebox) && !around.tokens {
+        let hint = "write `tokens` too, or leave it out: without tokens `Authorization` is the upstream's";
+        mistakes.add(format!("{at}.authorization"), "found `farebox` without `tokens`", hint);
+    }
+    let access = access(config, at, around, mistakes);
     let route = Route {
         name: config.name.clone().unwrap_or_default(),
-        access: access(config, at, around, mistakes),
+        owns_authorization: around.tokens && config.authorization != Some(config::Authorization::Upstream),
+        call_prices: call_prices(config, &access, at, around, mistakes),
+        methods: config.methods.clone().unwrap_or_default(),
+        access,
         description: config.description.clone(),
         mime_type: config.mime_type.clone(),
         redirects_are_success: config.redirects_are_success,
@@ -123,6 +160,39 @@ pub(super) fn compile(
         room(&route, offers, at, mistakes);
     }
     (route, matched(config, at, around, mistakes))
+}
+
+/// What a call with a token draws in each asset: what is written, else the first single-call offer in it.
+fn call_prices(
+    config: &config::Route,
+    access: &Access,
+    at: &str,
+    around: &Surroundings<'_>,
+    mistakes: &mut Mistakes,
+) -> Vec<(String, u128)> {
+    let mut prices: Vec<(String, u128)> = Vec::new();
+    let Access::Priced(offers) = access else {
+        if !config.call_prices.is_empty() {
+            mistakes.add(format!("{at}.call_prices"), "found on a route without offers", "leave it out");
+        }
+        return prices;
+    };
+    for (index, written) in config.call_prices.iter().enumerate().take(16) {
+        let at = format!("{at}.call_prices[{index}]");
+        let Some((asset, amount)) = offer::call_price(written, &at, around.offers.assets, mistakes) else { continue };
+        if prices.iter().any(|(there, _)| *there == asset) {
+            mistakes.add(at, "the same asset again", "write one price for each asset");
+            continue;
+        }
+        prices.push((asset, amount));
+    }
+    for offer in offers.iter().filter(|offer| offer.pass.is_none()) {
+        let asset = offer.asset();
+        if !prices.iter().any(|(there, _)| *there == asset) {
+            prices.push((asset, offer.amount()));
+        }
+    }
+    prices
 }
 
 fn access(config: &config::Route, at: &str, around: &Surroundings<'_>, mistakes: &mut Mistakes) -> Access {
@@ -166,11 +236,11 @@ fn offers(config: &config::Route, at: &str, around: &Surroundings<'_>, mistakes:
     let mut compiled: Vec<(usize, Offer)> = Vec::with_capacity(config.offers.len());
     for (index, written) in config.offers.iter().enumerate() {
         let at = format!("{at}.offers[{index}]");
-        let Some((settle, terms)) = offer::compile(written, config.settle, &at, &around.offers, mistakes) else {
+        let Some((settle, terms, pass)) = offer::compile(written, config.settle, &at, &around.offers, mistakes) else {
             continue;
         };
         let facilitators = covering(&terms.network, &at, around.facilitators, mistakes);
-        let v1 = if config.v1 { v1::name_of(&terms) } else { None };
+        let v1 = if config.v1 && pass.is_none() { v1::name_of(&terms) } else { None };
         let terms = Terms::X402(offer::Terms { v1, ..terms });
         if let Some((first, _)) =
             compiled.iter().find(|(_, other)| other.settle == settle && same_but_amount(&other.terms, &terms))
@@ -180,8 +250,10 @@ fn offers(config: &config::Route, at: &str, around: &Surroundings<'_>, mistakes:
             );
             mistakes.add(at, "the same offer twice", hint);
         }
-        compiled.push((index, Offer { settle, facilitators, terms }));
+        compiled.push((index, Offer { nth: index, settle, facilitators, terms, pass }));
     }
+    // Official clients pay the first offer they can: a single call, unless there is none.
+    compiled.sort_by_key(|(_, offer)| offer.pass.is_some());
     compiled.into_iter().map(|(_, offer)| offer).collect()
 }
 

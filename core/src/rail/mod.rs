@@ -9,6 +9,7 @@ mod paid;
 mod payment;
 pub mod x402;
 
+use crate::policy::Pass;
 use crate::problem::Code;
 
 pub use breaker::Breakers;
@@ -16,8 +17,8 @@ pub use facilitate::{Learnt, learn, settle, verify};
 pub use judge::{Judgement, asked_of, judge, question};
 pub use menu::{Knowledge, Menu};
 pub use metering::is_metering;
-pub use paid::{Paid, refused_response};
-pub use payment::{Payment, is_credential};
+pub use paid::{Paid, PaidTerms, refused_response};
+pub use payment::{Payment, field, is_credential};
 pub use x402::check::Checked;
 pub use x402::facilitator::{Doubt, Settlement, Verdict};
 pub use x402::supported::Supported;
@@ -32,6 +33,8 @@ pub fn refusal(reason: &str) -> Code {
 /// One way to pay for a route, compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Offer {
+    /// Its place among the route's offers in the policy.
+    pub nth: usize,
     /// Whether the money moves before or after the upstream answers.
     pub settle: Settle,
     /// Indices into [`Policy::facilitators`](crate::policy::Policy::facilitators) that cover this offer, preferred
@@ -39,6 +42,8 @@ pub struct Offer {
     pub facilitators: Vec<u16>,
     /// What the rail asks for.
     pub terms: Terms,
+    /// The token it buys; `None`: it buys a single call.
+    pub pass: Option<Pass>,
 }
 
 /// When the money moves.
@@ -63,6 +68,20 @@ impl Offer {
     pub fn amount(&self) -> u128 {
         let Terms::X402(terms) = &self.terms;
         terms.amount
+    }
+
+    /// Hash of everything that it asks for and gives.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let Terms::X402(terms) = &self.terms;
+        crate::crypto::sha256(&[terms.json.as_bytes()])
+    }
+
+    /// CAIP-19 id of the asset it charges in.
+    #[must_use]
+    pub fn asset(&self) -> String {
+        let Terms::X402(terms) = &self.terms;
+        x402::assets::caip19(&terms.network, &terms.asset)
     }
 
     /// CAIP-10 account for an address as the rail writes it.

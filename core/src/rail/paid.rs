@@ -3,9 +3,10 @@
 use super::x402::facilitator::Settled;
 use super::x402::{v1, wire};
 use super::{Offer, Payment, Terms};
+use serde_json::{Map, Value};
 
 /// A payment that settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Paid {
     /// CAIP-10 account that paid.
     pub payer: Option<String>,
@@ -15,8 +16,25 @@ pub struct Paid {
     pub transaction: String,
     /// Name of the settlement header.
     pub header: &'static str,
-    /// Value of the settlement header.
-    pub response: String,
+    /// What it was paid for, where the offer is known.
+    pub terms: Option<PaidTerms>,
+    /// The settlement header's JSON, without `extensions`.
+    json: String,
+    /// Its `extensions`.
+    extensions: Map<String, Value>,
+}
+
+/// The terms of a payment that settled, for receipts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaidTerms {
+    /// The rail's scheme.
+    pub scheme: String,
+    /// CAIP-2 network.
+    pub network: String,
+    /// CAIP-19 asset.
+    pub asset: String,
+    /// CAIP-10 account that was paid.
+    pub pay_to: String,
 }
 
 impl Paid {
@@ -25,32 +43,61 @@ impl Paid {
     pub fn settled(settled: &Settled, offer: &Offer, payment: &Payment) -> Self {
         let Terms::X402(terms) = &offer.terms;
         let payer = payment.payer().or_else(|| settled.payer.clone());
+        let mut settled = settled.clone();
+        let extensions = match settled.more.remove("extensions") {
+            Some(Value::Object(extensions)) => extensions,
+            _ => Map::new(),
+        };
         Self {
             payer: payer.map(|payer| format!("{}:{payer}", terms.network)),
             amount: Some(settled.amount.clone().unwrap_or_else(|| terms.amount.to_string())),
             transaction: settled.transaction.clone(),
             header: header(payment),
-            response: wire::response(settled, network(payment, &terms.network)),
+            terms: Some(PaidTerms::of(offer)),
+            json: wire::response(&settled, network(payment, &terms.network)),
+            extensions,
         }
     }
 
-    /// From the record of an earlier settlement and the payment that made it.
+    /// From the record of an earlier settlement and the payment that made it; `offer` is the one it answers, if that is
+    /// still made.
     #[must_use]
-    pub fn recorded(payment: &Payment, transaction: &str) -> Self {
+    pub fn recorded(payment: &Payment, transaction: &str, offer: Option<&Offer>) -> Self {
         let Payment::X402(x402) = payment;
         let on = x402.network();
-        let settled = Settled {
-            payer: payment.payer(),
-            transaction: transaction.to_owned(),
-            amount: None,
-            more: serde_json::Map::new(),
-        };
+        let settled =
+            Settled { payer: payment.payer(), transaction: transaction.to_owned(), amount: None, more: Map::new() };
         Self {
             payer: payment.payer().map(|payer| format!("{on}:{payer}")),
             amount: None,
             transaction: transaction.to_owned(),
             header: header(payment),
-            response: wire::response(&settled, network(payment, on)),
+            terms: offer.map(PaidTerms::of),
+            json: wire::response(&settled, network(payment, on)),
+            extensions: Map::new(),
+        }
+    }
+
+    /// Adds an extension to the settlement header.
+    pub fn extend(&mut self, name: &str, value: Value) {
+        self.extensions.insert(name.to_owned(), value);
+    }
+
+    /// Value of the settlement header.
+    #[must_use]
+    pub fn response(&self) -> String {
+        wire::with_extensions(&self.json, &self.extensions)
+    }
+}
+
+impl PaidTerms {
+    fn of(offer: &Offer) -> Self {
+        let Terms::X402(terms) = &offer.terms;
+        Self {
+            scheme: terms.scheme.clone(),
+            network: terms.network.clone(),
+            asset: offer.asset(),
+            pay_to: offer.account(&terms.pay_to),
         }
     }
 }

@@ -23,6 +23,12 @@ pub fn is_credential(name: &[u8]) -> bool {
     CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential.as_bytes()))
 }
 
+/// Name of the header field, in lower case, that the request's payment is in.
+#[must_use]
+pub fn field(headers: &Headers) -> Option<&'static str> {
+    CREDENTIALS.into_iter().find(|name| headers.first(name).is_some())
+}
+
 impl Payment {
     /// The request's payment for `resource`, if it shows one that `menu` takes.
     ///

@@ -52,6 +52,7 @@ fn every_refusal_has_a_grpc_status() {
     for code in crate::problem::Code::ALL {
         let expected = match code.status() {
             402 | 412 => 9,
+            401 => 16,
             403 => 7,
             404 | 405 => 12,
             409 => 10,

@@ -42,6 +42,13 @@ pub struct Asset {
     pub transfer: Transfer,
 }
 
+/// CAIP-19 id of the asset that x402 writes as `address` on `network`.
+#[must_use]
+pub fn caip19(network: &str, address: &str) -> String {
+    let kind = if network.starts_with("eip155:") { "erc20" } else { "token" };
+    format!("{network}/{kind}:{address}")
+}
+
 /// The built-in assets with those of a policy.
 #[derive(Clone, Debug, Default)]
 pub struct Assets {

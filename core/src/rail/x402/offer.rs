@@ -1,12 +1,13 @@
 //! An x402 offer: the requirement a client copies into `accepted`, compiled from the policy.
 
 use super::address::{Network, normal};
-use super::assets::{Asset, Assets, Transfer};
+use super::assets::{Asset, Assets, Transfer, caip19};
 use super::check::FACILITATOR;
 use super::price::{PriceError, atomic};
 use crate::crypto::hex;
 use crate::policy::config;
 use crate::policy::mistake::{Mistakes, quoted};
+use crate::policy::pass::{self, Pass};
 use crate::rail::Settle;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -125,6 +126,22 @@ pub(crate) struct Context<'a> {
     pub(crate) assets: &'a Assets,
     /// Whether this host can settle after.
     pub(crate) can_settle_after: bool,
+    /// Whether passes can be sold.
+    pub(crate) passes: Passes,
+}
+
+/// Whether passes can be sold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passes {
+    /// The policy has no tokens.
+    NoTokens,
+    /// It has tokens, and no key that signs.
+    NoSigner,
+    /// They can.
+    Sold {
+        /// The most seconds a bearer token may be good for.
+        bearer_max_seconds: u64,
+    },
 }
 
 /// Compiles one offer of the policy. `at` is its path, `settle` what its route says.
@@ -136,7 +153,8 @@ pub(crate) fn compile(
     at: &str,
     context: &Context<'_>,
     mistakes: &mut Mistakes,
-) -> Option<(Settle, Terms)> {
+) -> Option<(Settle, Terms, Option<Pass>)> {
+    let pass_at = format!("{at}.pass");
     let mut wrong = |field: &str, found: String, hint: String| mistakes.add(format!("{at}.{field}"), found, hint);
     let network = match Network::parse(&offer.network) {
         Ok(network) => network,
@@ -153,7 +171,7 @@ pub(crate) fn compile(
         let hint = "write 10 to 3600 seconds: facilitators refuse less than 6, wallets more than an hour";
         wrong("max_timeout_seconds", format!("found {}", offer.max_timeout_seconds), hint.to_owned());
     }
-    let priced = priced(offer, network, context.assets, &mut wrong);
+    let priced = priced(&Written::of(offer), network, context.assets, &mut wrong);
     let pay_to = payee(offer, network, context.payees, &mut wrong);
     let (amount, address, asset) = priced?;
     let pay_to = pay_to?;
@@ -172,6 +190,31 @@ pub(crate) fn compile(
     if settle == Settle::Before {
         extra.insert("paymentFlow".to_owned(), Value::String("upfront".to_owned()));
     }
+    if offer.pass.is_some() && offer.scheme == "upto" {
+        wrong("pass", "found beside `upto`".to_owned(), "write `scheme: exact`: a pass has one price".to_owned());
+    }
+    if offer.pass.is_some() {
+        extra.insert("pass".to_owned(), Value::Null);
+    }
+    let pass = offer.pass.as_ref().and_then(|written| {
+        let bearer_max_seconds = match context.passes {
+            Passes::Sold { bearer_max_seconds } => bearer_max_seconds,
+            Passes::NoTokens => {
+                let hint = "write `tokens` with a key that signs, like {keys: [{env: \"FAREBOX_TOKEN_KEY\"}]}";
+                mistakes.add(&pass_at, "found without `tokens`", hint);
+                return None;
+            }
+            Passes::NoSigner => {
+                let hint = "write `env` for the first of `tokens.keys`: nothing can be signed with a public key";
+                mistakes.add(&pass_at, "found without a key that signs", hint);
+                return None;
+            }
+        };
+        let asset = caip19(&offer.network, &address);
+        let pass = pass::compile(written, &asset, &pass_at, bearer_max_seconds, mistakes);
+        extra.insert("pass".to_owned(), pass.described());
+        Some(pass)
+    });
     let mut terms = Terms {
         scheme: offer.scheme.clone(),
         network: offer.network.clone(),
@@ -187,7 +230,51 @@ pub(crate) fn compile(
         json: String::new(),
     };
     terms.json = terms.render();
-    Some((settle, terms))
+    Some((settle, terms, pass))
+}
+
+/// A price as it is written.
+struct Written<'a> {
+    price: Option<&'a str>,
+    amount: Option<&'a str>,
+    network: &'a str,
+    asset: Option<&'a str>,
+}
+
+impl<'a> Written<'a> {
+    fn of(offer: &'a config::Offer) -> Self {
+        Self {
+            price: offer.price.as_deref(),
+            amount: offer.amount.as_deref(),
+            network: &offer.network,
+            asset: offer.asset.as_deref(),
+        }
+    }
+}
+
+/// Compiles what a call with a token draws in one asset: its CAIP-19 id, and atomic units of it.
+pub(crate) fn call_price(
+    written: &config::CallPrice,
+    at: &str,
+    assets: &Assets,
+    mistakes: &mut Mistakes,
+) -> Option<(String, u128)> {
+    let mut wrong = |field: &str, found: String, hint: String| mistakes.add(format!("{at}.{field}"), found, hint);
+    let network = match Network::parse(&written.network) {
+        Ok(network) => network,
+        Err(hint) => {
+            wrong("network", format!("found {}", quoted(&written.network)), hint);
+            return None;
+        }
+    };
+    let price = Written {
+        price: written.price.as_deref(),
+        amount: written.amount.as_deref(),
+        network: &written.network,
+        asset: written.asset.as_deref(),
+    };
+    let (amount, address, _) = priced(&price, network, assets, &mut wrong)?;
+    Some((caip19(&written.network, &address), amount))
 }
 
 /// Adds a mistake: field, found, hint.
@@ -195,18 +282,18 @@ type Wrong<'a> = dyn FnMut(&str, String, String) + 'a;
 
 /// Amount, asset address, and what is known about the asset.
 fn priced<'a>(
-    offer: &config::Offer,
+    offer: &Written<'_>,
     network: Network<'_>,
     assets: &'a Assets,
     wrong: &mut Wrong<'_>,
 ) -> Option<(u128, String, Option<&'a Asset>)> {
     // The asset comes first: without it no price means anything.
-    let named = match offer.asset.as_deref() {
+    let named = match offer.asset {
         None => None,
-        Some(text) => match assets.by_symbol(&offer.network, text) {
+        Some(text) => match assets.by_symbol(offer.network, text) {
             Some(asset) => Some((asset.address.to_string(), Some(asset))),
             None if is_ticker(text) => {
-                let known = assets.symbols(&offer.network).join(", ");
+                let known = assets.symbols(offer.network).join(", ");
                 let known = if known.is_empty() { "none".to_owned() } else { known };
                 let hint = format!("write its address, or add it under `assets`; known on {}: {known}", offer.network);
                 wrong("asset", format!("found {}", quoted(text)), hint);
@@ -214,7 +301,7 @@ fn priced<'a>(
             }
             None => match normal(network.namespace, text) {
                 Ok(address) => {
-                    let asset = assets.by_address(&offer.network, &address);
+                    let asset = assets.by_address(offer.network, &address);
                     Some((address, asset))
                 }
                 Err(hint) => {
@@ -224,7 +311,7 @@ fn priced<'a>(
             },
         },
     };
-    match (offer.price.as_deref(), offer.amount.as_deref()) {
+    match (offer.price, offer.amount) {
         (Some(_), Some(_)) => {
             wrong("amount", "found beside `price`".to_owned(), "write one of the two".to_owned());
             None
@@ -255,7 +342,7 @@ fn priced<'a>(
                     wrong("price", format!("found {}", quoted(text)), unit_hint(text, offer));
                     return None;
                 }
-                None => match assets.default_of(&offer.network) {
+                None => match assets.default_of(offer.network) {
                     Some(asset) => (asset.address.to_string(), Some(asset)),
                     None => {
                         let hint = format!(
@@ -292,7 +379,7 @@ fn is_ticker(text: &str) -> bool {
 }
 
 /// What to write instead of a price without `$` and without an asset.
-fn unit_hint(text: &str, offer: &config::Offer) -> String {
+fn unit_hint(text: &str, offer: &Written<'_>) -> String {
     if let Some((number, ticker)) = text.split_once(' ')
         && is_ticker(ticker)
         && atomic(number, 38).is_ok()

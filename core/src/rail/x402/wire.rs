@@ -55,7 +55,7 @@ pub fn required(
 /// The schema of the `payment-identifier` extension's `info`.
 const IDENTIFIER_SCHEMA: &str = r#"{"type":"object","properties":{"required":{"type":"boolean"},"id":{"type":"string","minLength":16,"maxLength":128,"pattern":"^[a-zA-Z0-9_-]+$"}},"required":["required"]}"#;
 
-/// The value of `PAYMENT-RESPONSE` for a settlement that happened.
+/// The JSON of `PAYMENT-RESPONSE` for a settlement that happened, without its extensions.
 #[must_use]
 pub fn response(settled: &Settled, network: &str) -> String {
     let mut json = String::from(r#"{"success":true"#);
@@ -70,7 +70,17 @@ pub fn response(settled: &Settled, network: &str) -> String {
         json.push_str(&format!(",{}:{value}", string(key)));
     }
     json.push('}');
-    STANDARD.encode(json)
+    json
+}
+
+/// The value of `PAYMENT-RESPONSE`: `json`, an object that is not empty, with these extensions.
+#[must_use]
+pub fn with_extensions(json: &str, extensions: &serde_json::Map<String, Value>) -> String {
+    if extensions.is_empty() {
+        return STANDARD.encode(json);
+    }
+    let members = json.strip_suffix('}').unwrap_or(json);
+    STANDARD.encode(format!(r#"{members},"extensions":{}}}"#, Value::Object(extensions.clone())))
 }
 
 /// The value of `PAYMENT-RESPONSE` for a settlement that was refused.

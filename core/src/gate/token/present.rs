@@ -1,0 +1,227 @@
+//! Whether a request may go on the token that it shows. Cheap checks first; a token that was seen before costs no
+//! signature check of its own.
+
+use super::super::admit::{Admitted, Case};
+use super::super::limits::Forwarded;
+use super::super::refusal::Refusal;
+use super::documents;
+use super::drawn::{Drawing, draw};
+use crate::crypto::keys::PublicKey;
+use crate::host::Host;
+use crate::http::Headers;
+use crate::ledger::{Drawn, Store};
+use crate::policy::{Tokens, method};
+use crate::problem::{Code, Problem};
+use crate::proof::{self, Bound, ProofError, Reason, Shown, Window};
+use crate::rail;
+use crate::token::{Call, Chain, TokenError, Unit};
+use std::rc::Rc;
+
+/// Seconds that clocks may differ.
+pub(super) const SKEW: u64 = 30;
+
+impl<H: Host> Case<'_, H> {
+    /// Decides on a request with a token.
+    pub(in crate::gate) async fn draw(
+        &self,
+        tokens: &Tokens,
+        shown: &Shown<'_>,
+        headers: &Headers,
+    ) -> Result<Admitted<H>, Refusal> {
+        let chain = self.holder(tokens, shown, headers).await?;
+        let cost = self.cost(&chain);
+        let origin = self.visit.request.origin();
+        let call = Call {
+            origin: &origin,
+            method: self.visit.request.method(),
+            path: self.visit.request.path(),
+            route: &self.route.name,
+            cost: &cost,
+        };
+        let allowed = chain.authorises(&call).map_err(|error| self.refuse_token(&error))?;
+        let leaf = &chain.leaf().token;
+        if !self.gate.counters.may_forward(&leaf.jti, self.host.now_millis()) {
+            let detail = "too many requests with this token were forwarded and not charged";
+            return Err(Problem::new(Code::TooManyRequests, detail).into());
+        }
+        let too_many = |_| Problem::new(Code::TokenScope, "the token has more limits than are counted for one call");
+        let prepared = draw(&chain, &allowed, &cost).map_err(too_many)?;
+        if prepared.counts
+            && !tokens.honours_lost
+            && chain.root().token.epoch != Some(self.ledger(self.host.store().epoch().await)?)
+        {
+            let problem = Problem::new(Code::LedgerLost, "what this token was used for is not known any more");
+            return Err(self.challenge(problem, Code::LedgerLost.wire()));
+        }
+        let reservation = match prepared.draw {
+            None => None,
+            Some(draw) => match self.ledger(self.host.store().reserve(draw, self.host.now_millis()).await)? {
+                Drawn::Reserved(reservation) => Some(reservation),
+                refused => return Err(self.refuse_draw(&refused)),
+            },
+        };
+        let forwarded = Forwarded::new(self.gate, self.host, Some(leaf.jti.clone()));
+        Ok(Admitted::Drawn(Box::new(Drawing::new(
+            self.host,
+            Rc::clone(&chain),
+            reservation,
+            prepared.bytes,
+            cost,
+            forwarded,
+        ))))
+    }
+
+    /// The chain that the request shows, if it is good and the request proves to hold it.
+    pub(in crate::gate) async fn holder(
+        &self,
+        tokens: &Tokens,
+        shown: &Shown<'_>,
+        headers: &Headers,
+    ) -> Result<Rc<Chain>, Refusal> {
+        let now = self.host.now();
+        let chain = self.read(tokens, shown.credential)?;
+        chain.check_time(now, SKEW).map_err(|error| self.refuse_token(&error))?;
+        let Some(desk) = &self.gate.desk else { return Err(self.refuse_token(&TokenError::UnknownKey)) };
+        if self.ledger(desk.is_revoked(self.host, tokens, &chain).await)? {
+            return Err(Problem::new(Code::TokenRevoked, "the token was revoked").into());
+        }
+        let leaf = &chain.leaf().token;
+        let bound = match &leaf.cnf {
+            None if leaf.exp.saturating_sub(leaf.iat) > tokens.bearer_max_seconds => {
+                let detail = "a token that is bound to no key is not accepted for that long";
+                return Err(self.unauthorized(Problem::new(Code::TokenInvalid, detail)));
+            }
+            None => Bound::Nothing,
+            Some(holder) => holder.key.as_ref().map_or(Bound::Thumbprint(&holder.thumbprint), Bound::Key),
+        };
+        let origin = self.visit.request.origin();
+        let request = self.request(&origin, headers);
+        let window = Window { now, seconds: tokens.proof_window_seconds };
+        let proven = proof::verify(shown, bound, &request, headers, window).map_err(|e| self.refuse_proof(&e))?;
+        for identity in &proven.once {
+            if !self.ledger(self.host.store().once(identity, proven.until, now).await)? {
+                return Err(self.refuse_proof(&ProofError::replayed()));
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The key that the paying request introduces: what the payment buys is bound to it.
+    pub(in crate::gate) fn introduced(&self, headers: &Headers) -> Result<Option<PublicKey>, Refusal> {
+        let Some(tokens) = self.gate.policy.tokens() else { return Ok(None) };
+        let Some(field) = rail::field(headers) else { return Ok(None) };
+        let origin = self.visit.request.origin();
+        let window = Window { now: self.host.now(), seconds: tokens.proof_window_seconds };
+        let introduced = proof::introduced(field, &self.request(&origin, headers), headers, window);
+        // Replayed, it introduces the same key beside the same payment, which is claimed once.
+        introduced.map(|it| it.map(|it| it.key)).map_err(|error| self.refuse_proof(&error))
+    }
+
+    /// The request as a proof is about it.
+    pub(in crate::gate) fn request<'r>(&'r self, origin: &'r str, headers: &Headers) -> proof::Request<'r> {
+        let length = headers.text("content-length");
+        let has_body = length.map_or_else(|| !method::is_bodiless(self.visit.request.method()), |length| length != "0");
+        proof::Request {
+            method: self.visit.request.method(),
+            origin,
+            target: self.visit.request.target(),
+            has_body: has_body || headers.first("transfer-encoding").is_some(),
+        }
+    }
+
+    fn read(&self, tokens: &Tokens, credential: &str) -> Result<Rc<Chain>, Refusal> {
+        let Some(desk) = &self.gate.desk else { return Err(self.refuse_token(&TokenError::UnknownKey)) };
+        if let Some(known) = desk.known(credential) {
+            return Ok(known);
+        }
+        if !self.gate.counters.may_pay(self.source, self.host.now_millis()) {
+            let detail = "too many credentials from this address were no good";
+            return Err(Problem::new(Code::TooManyRequests, detail).into());
+        }
+        desk.verify(self.host, tokens, credential, SKEW).map_err(|error| {
+            if error != TokenError::Expired {
+                self.gate.counters.payment_failed(self.source, self.host.now_millis());
+            }
+            self.refuse_token(&error)
+        })
+    }
+
+    /// What a call of this route draws: of several assets that it has a price in, the first that the token limits.
+    fn cost(&self, chain: &Chain) -> Vec<(Unit, u128)> {
+        let limits = |asset: &Unit| {
+            chain.root().token.grants.iter().flat_map(|grant| &grant.limits).any(|limit| limit.unit == *asset)
+        };
+        let mut prices =
+            self.route.call_prices.iter().map(|(asset, amount)| (Unit::Asset(asset.as_str().into()), *amount));
+        let price = prices.clone().find(|(asset, _)| limits(asset)).or_else(|| prices.next());
+        [(Unit::Call, 1), (Unit::Byte, 1)].into_iter().chain(price).collect()
+    }
+
+    pub(super) fn refuse_token(&self, error: &TokenError) -> Refusal {
+        let code = match error {
+            TokenError::Expired => Code::TokenExpired,
+            TokenError::NotYetValid => Code::TokenNotYetValid,
+            TokenError::NotGranted | TokenError::CallLimit | TokenError::WrongAudience => Code::TokenScope,
+            _ => Code::TokenInvalid,
+        };
+        let problem = Problem::new(code, error.to_string());
+        match code.status() {
+            401 => self.unauthorized(problem),
+            402 if !self.menu.is_empty() => self.challenge(problem, code.wire()),
+            _ => problem.into(),
+        }
+    }
+
+    pub(in crate::gate) fn refuse_proof(&self, error: &ProofError) -> Refusal {
+        let code = match error.reason {
+            Reason::CredentialAmbiguous => Code::CredentialAmbiguous,
+            Reason::CredentialMalformed => Code::TokenInvalid,
+            Reason::ProofMissing => Code::ProofRequired,
+            Reason::ProofReplayed => Code::ProofReplayed,
+            _ => Code::ProofInvalid,
+        };
+        let problem = Problem::new(code, error.to_string());
+        if code.status() == 401 { self.unauthorized(problem) } else { problem.into() }
+    }
+
+    /// A refusal that says by which schemes a token may be shown (RFC 9110 §11.6.1, RFC 6750 §3, RFC 9728 §5.1).
+    fn unauthorized(&self, problem: Problem) -> Refusal {
+        let error = match problem.code {
+            Code::ProofRequired | Code::ProofInvalid | Code::ProofReplayed => "invalid_dpop_proof",
+            _ => "invalid_token",
+        };
+        let metadata = format!("{}{}", self.visit.request.origin(), documents::METADATA);
+        let mut refusal = Refusal::from(problem);
+        for scheme in ["HTTPSig", "DPoP", "Bearer"] {
+            let error = if scheme == "DPoP" { error } else { "invalid_token" };
+            let value = format!("{scheme} error=\"{error}\", resource_metadata=\"{metadata}\"");
+            refusal.headers.push(("www-authenticate".to_owned(), value));
+        }
+        refusal
+    }
+
+    fn refuse_draw(&self, refused: &Drawn) -> Refusal {
+        match refused {
+            Drawn::TooFast { period, retry_after_millis: Some(millis), .. } => {
+                let seconds = millis.div_ceil(1000).max(1);
+                let mut problem = Problem::new(Code::TokenRate, "calls with this token come faster than it allows");
+                problem.retry_after = Some(seconds);
+                let mut refusal = Refusal::from(problem);
+                refusal.headers.push(("ratelimit".to_owned(), format!("\"token\";r=0;t={seconds}")));
+                refusal.headers.push(("ratelimit-policy".to_owned(), format!("\"token\";w={period}")));
+                refusal
+            }
+            Drawn::TooFast { .. } => {
+                Problem::new(Code::TokenScope, "one such call is more than the token's whole rate").into()
+            }
+            Drawn::TooManyChildren => {
+                Problem::new(Code::TooManyRequests, "too many tokens delegated from this one are in use").into()
+            }
+            Drawn::Exhausted { .. } | Drawn::Expired | Drawn::Reserved(_) => {
+                let code = if matches!(refused, Drawn::Expired) { Code::TokenExpired } else { Code::TokenExhausted };
+                let problem = Problem::new(code, "too little is left on the token for this call");
+                self.challenge(problem, code.wire())
+            }
+        }
+    }
+}
