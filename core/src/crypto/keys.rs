@@ -370,4 +370,33 @@ mod tests {
         assert_eq!(lax.normalize_s().to_bytes()[..], signature[..]);
         assert!(!key.public().verify(b"Satoshi Nakamoto", &twin));
     }
+
+    /// A hexadecimal text of `signatures.json`.
+    fn bytes(value: &Value) -> Vec<u8> {
+        crate::crypto::hex::decode(&format!("0x{}", value.as_str().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn signatures_that_must_be_refused_are_and_no_other() {
+        let vectors: Value = serde_json::from_str(include_str!("../../vectors/signatures.json")).unwrap();
+        for (algorithm, least) in [("EdDSA", 50), ("ES256K", 95)] {
+            let cases = vectors[algorithm]["cases"].as_array().unwrap();
+            assert!(cases.len() >= least && cases.iter().any(|case| case["good"] == true));
+            for case in cases {
+                // As tokens bring keys along: what is no key verifies nothing, however it is asked.
+                let encode = |name: &str| base64url::encode(&bytes(&case[name]));
+                let jwk = match algorithm {
+                    "EdDSA" => json!({ "kty": "OKP", "crv": "Ed25519", "x": encode("public") }),
+                    _ => json!({ "kty": "EC", "crv": "secp256k1", "x": encode("x"), "y": encode("y") }),
+                };
+                let (message, signature) = (bytes(&case["message"]), bytes(&case["signature"]));
+                let verified = PublicKey::from_jwk(&jwk).is_some_and(|key| key.verify(&message, &signature));
+                assert_eq!(verified, case["good"].as_bool().unwrap(), "{algorithm}: {}", case["name"]);
+                if let Ok(public) = <[u8; 32]>::try_from(case.get("public").map(bytes).unwrap_or_default()) {
+                    let verified = PublicKey::Ed25519(public).verify(&message, &signature);
+                    assert_eq!(verified, case["good"].as_bool().unwrap(), "{algorithm}, unread: {}", case["name"]);
+                }
+            }
+        }
+    }
 }

@@ -602,6 +602,22 @@ fn keys_are_published_as_verifiers_read_them() {
     assert_eq!(jwks["keys"][1]["alg"], "ES256K");
 }
 
+/// `jose.json`: RFC 8725 as a list of tokens.
+#[test]
+fn tokens_that_must_be_refused_are_and_for_the_reason_given() {
+    let corpus: Value = serde_json::from_str(include_str!("../../vectors/jose.json")).unwrap();
+    let keys = KeySet::new(corpus["keys"].as_array().unwrap().iter().map(|name| key(name.as_str().unwrap()).public()));
+    let issuer = Issuer { iss: corpus["iss"].as_str().unwrap(), keys: &keys };
+    let cases = corpus["cases"].as_array().unwrap();
+    assert!(cases.len() >= 170);
+    for case in cases {
+        let credential = case["credential"].as_str().unwrap();
+        let result = Chain::verify(credential, &issuer, corpus["now"].as_u64().unwrap(), 0);
+        let refused = result.as_ref().err().map(|error| error.reason());
+        assert_eq!(refused, case["refused"].as_str(), "{}: {result:?}", case["name"]);
+    }
+}
+
 mod cached {
     use super::*;
 
