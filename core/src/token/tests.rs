@@ -121,6 +121,21 @@ fn the_vectors_verify_and_say_what_they_say() {
 }
 
 #[test]
+fn keys_of_both_kinds_stand_in_one_chain() {
+    let vectors = vectors();
+    let names = ["root by a secp256k1 key", "child by a secp256k1 key", "grandchild by an Ed25519 key"];
+    let credential = names.map(vector).join("~");
+    let chain = verify(&credential).unwrap();
+    assert_eq!(chain.holder().unwrap().key, Some(key("subagent").public()));
+    assert_eq!(chain.root().token.epoch, Some([7; 16]));
+    for (link, name) in chain.links().zip(names) {
+        let token = vectors["tokens"].as_array().unwrap().iter().find(|token| token["name"] == name).unwrap();
+        let payload: Value = serde_json::from_str(token["payload"].as_str().unwrap()).unwrap();
+        assert_eq!(link.token.to_value(), payload, "{name}");
+    }
+}
+
+#[test]
 fn a_call_is_allowed_by_every_link_or_not_at_all() {
     let usdc = Unit::Asset(USDC.into());
     let cost = [(Unit::Call, 1), (usdc.clone(), 10_000)];
