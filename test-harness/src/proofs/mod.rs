@@ -7,6 +7,7 @@
 //! | [`clients`] | official clients and contract wallets pay |
 //! | [`streaming`] | the first event after the settlement; a gigabyte |
 //! | [`thief`] | payments rebuilt from what is public |
+//! | [`tokens`] | passes, calls with tokens, delegation, revocation, credits, restarts |
 //! | [`host_faults`] | the proxy answers past the filter, traps, gets a new configuration |
 
 pub mod clients;
@@ -14,6 +15,7 @@ pub mod failover;
 pub mod host_faults;
 pub mod streaming;
 pub mod thief;
+pub mod tokens;
 
 use std::path::Path;
 

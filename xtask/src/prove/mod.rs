@@ -3,6 +3,7 @@
 
 mod money;
 mod paid_request;
+mod tokens;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 /// Options of `prove`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to prove: paid-request or money.
+    /// What to prove: paid-request, money or tokens.
     topic: String,
     /// Only these claims.
     #[arg(long, value_delimiter = ',')]
@@ -78,7 +79,7 @@ impl Subject {
 pub(crate) const MUTANT: &str = "FAREBOX_MUTANT";
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    let topics = [("paid-request", paid_request::CLAIMS), ("money", money::CLAIMS)];
+    let topics = [("paid-request", paid_request::CLAIMS), ("money", money::CLAIMS), ("tokens", tokens::CLAIMS)];
     let Some((topic, claims)) = topics.into_iter().find(|(topic, _)| *topic == options.topic) else {
         bail!("no topic {:?}; there are: {}", options.topic, topics.map(|(topic, _)| topic).join(", "));
     };
@@ -97,6 +98,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             let subject = Subject { tools: tools.clone(), filter: filter.clone(), mutant };
             let finding = match topic {
                 "money" => money::claim(*id, &subject).await,
+                "tokens" => tokens::claim(*id, &subject).await,
                 _ => paid_request::claim(*id, &subject).await,
             };
             let finding = finding.with_context(|| format!("claim {id}"));

@@ -1,0 +1,100 @@
+//! Topic `tokens`: capability tokens and receipts.
+
+use super::{Finding, Subject};
+use anyhow::{Result, bail};
+use rig::Stack;
+use rig::proofs::tokens::{self, CALLS, CAP};
+
+/// The claims, and the faults under which each must not hold.
+pub(super) const CLAIMS: &[(u32, &[&str])] = &[
+    (1, &["no_draw"]),
+    (2, &["no_draw"]),
+    (3, &["loose_grants", "no_revocation"]),
+    (5, &["no_epoch"]),
+    (6, &["no_secret"]),
+];
+
+pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
+    match id {
+        1 => bulk(subject).await,
+        2 => capped(subject).await,
+        3 => delegated(subject).await,
+        5 => lost(subject).await,
+        6 => foreign(subject).await,
+        _ => bail!("no such claim"),
+    }
+}
+
+async fn stack(subject: &Subject) -> Result<Stack> {
+    let env = tokens::with_key(&subject.variables());
+    let plan = rig::Plan::new(&subject.filter, tokens::policy);
+    Stack::start(&subject.tools, env.iter().fold(plan, |plan, (name, value)| plan.env(name, value))).await
+}
+
+async fn bulk(subject: &Subject) -> Result<Finding> {
+    let figures = tokens::bulk(&stack(subject).await?).await?;
+    Ok(Finding {
+        id: 1,
+        tried: format!("@x402/fetch buys a bearer pass of {CALLS} calls, which are made over 2 workers"),
+        figure: format!("{figures:?}"),
+        bar: format!(
+            "bought; {CALLS} served, each seen by the upstream, without a callout; left 0; the next is 402 \
+             token_exhausted with a pass offer; both workers took part"
+        ),
+        holds: figures.holds(CALLS),
+    })
+}
+
+async fn capped(subject: &Subject) -> Result<Finding> {
+    let stack = stack(subject).await?;
+    let alone = tokens::capped(&stack, 5000, 64).await?;
+    let shared = tokens::shared(&stack, 2400, 48).await?;
+    Ok(Finding {
+        id: 2,
+        tried: format!(
+            "a cap of {CAP}: 5000 calls, 64 at once, with one token; 2400 calls, 48 at once, with 4 tokens delegated \
+             from one; over 2 workers"
+        ),
+        figure: format!("one token: {alone:?}; delegated: {shared:?}"),
+        bar: format!("exactly {CAP} served each time, all others 402; both workers took part"),
+        holds: alone.holds() && shared.holds(),
+    })
+}
+
+async fn delegated(subject: &Subject) -> Result<Finding> {
+    let figures = tokens::delegated(&stack(subject).await?, tokens::delegated_here).await?;
+    Ok(Finding {
+        id: 3,
+        tried: "a token delegated offline, inside and outside its grant, and after its root was revoked".to_owned(),
+        figure: format!("{figures:?}"),
+        bar: "inside 200, outside 403, without its own key 401, after the revocation 403 in all workers".to_owned(),
+        holds: figures.holds(),
+    })
+}
+
+async fn lost(subject: &Subject) -> Result<Finding> {
+    let figures = tokens::lost(&subject.tools, &subject.filter, &subject.variables()).await?;
+    Ok(Finding {
+        id: 5,
+        tried: "a spent token, a revoked one and a used credit, after the listener was removed and added, and after \
+                Envoy was killed and started anew"
+            .to_owned(),
+        figure: format!("{figures:?}"),
+        bar: "402 ledger_lost for each, and nothing reaches the upstream".to_owned(),
+        holds: figures.holds(),
+    })
+}
+
+async fn foreign(subject: &Subject) -> Result<Finding> {
+    let stack = stack(subject).await?;
+    let figures = tokens::foreign(&subject.tools, &stack).await?;
+    Ok(Finding {
+        id: 6,
+        tried: "npm jose verifies tokens and receipts of a pass and of a credit by the served keys; each payment is \
+                replayed by thieves, and by its buyer"
+            .to_owned(),
+        figure: format!("{figures:?}"),
+        bar: "4 of 4 verified, no altered one; thieves 409 and nothing; the buyer the same token again".to_owned(),
+        holds: figures.holds(),
+    })
+}
