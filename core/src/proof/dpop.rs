@@ -11,7 +11,7 @@ use crate::crypto::jws::{self, Jws};
 use crate::crypto::keys::{PublicKey, SigningKey};
 use crate::crypto::{base64url, sha256};
 use crate::http::Headers;
-use crate::policy::{authority::Authority, path};
+use crate::policy::{authority::Origin, path};
 use serde_json::{Value, json};
 
 /// Name of the field that carries a proof, in lower case.
@@ -102,19 +102,13 @@ fn is_url_of(htu: &str, request: &Request<'_>) -> bool {
     normal(htu).is_some_and(|it| Some(it) == normal(&[request.origin, request.path()].concat()))
 }
 
-/// Scheme, authority without the scheme's own port, and canonical path of a URL that has nothing more.
-fn normal(url: &str) -> Option<(&'static str, Authority, String)> {
+/// Origin and canonical path of a URL that has nothing more.
+fn normal(url: &str) -> Option<(Origin, String)> {
     let (scheme, rest) = url.split_once("://")?;
-    let (scheme, own_port) = match scheme.to_ascii_lowercase().as_str() {
-        "https" => ("https", 443),
-        "http" => ("http", 80),
-        _ => return None,
-    };
     let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-    let mut authority = Authority::parse(authority.as_bytes(), false).ok()?;
-    authority.port = authority.port.filter(|port| *port != own_port);
+    let origin = Origin::parse(&format!("{}://{authority}", scheme.to_ascii_lowercase()), false).ok()?;
     let path = path::canonical(if path.is_empty() { b"/" } else { path.as_bytes() }).ok()?;
-    Some((scheme, authority, path))
+    Some((origin, path))
 }
 
 /// Makes the proof for a request that shows `credential`. `jti` must never have been used before with this key; `None` if

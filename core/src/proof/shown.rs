@@ -189,6 +189,8 @@ mod tests {
             "Bearer",
             "Bearer ",
             "Bearer=a",
+            "Bearer/a",
+            "Bearer:a",
             "Bearer\ta",
             "Bearer a b",
             "Bearer a,Bearer b",

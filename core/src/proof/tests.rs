@@ -251,7 +251,29 @@ fn identities_differ_by_kind_key_and_nonce() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    /// Whatever the two fields hold: at most one credential is read, of characters that a token may have, and it
+    /// stands in its field behind its scheme.
+    #[test]
+    fn a_credential_is_read_in_one_way_or_refused(
+        fields in prop::collection::vec((any::<bool>(), "(HTTPSig|dpop|BEARER|Basic|)[ \t,=]{0,2}[a-c.~=, \"\u{e9}]{0,4}"), 0..4),
+        both in any::<bool>(),
+    ) {
+        let name = |standard| if standard { AUTHORIZATION } else { CAPABILITY_TOKEN };
+        let headers: Headers = fields.iter().map(|(standard, value)| (name(*standard), value.as_str())).collect();
+        let which = if both { Fields::Both } else { Fields::CapabilityToken };
+        if let Ok(Some(shown)) = Shown::find(&headers, which) {
+            let of_it: Vec<_> = fields.iter().filter(|(standard, _)| name(*standard) == shown.field).collect();
+            prop_assert_eq!(of_it.len(), 1);
+            prop_assert!(both || shown.field == CAPABILITY_TOKEN);
+            prop_assert!(shown.credential.bytes().all(|c| c.is_ascii_alphanumeric() || b".~=".contains(&c)));
+            let before = of_it[0].1.strip_suffix(shown.credential).unwrap();
+            let alone = before.is_empty() && shown.field == CAPABILITY_TOKEN && shown.presented == Presented::Bearer;
+            let scheme = before.trim_end_matches(' ');
+            prop_assert!(alone || before != scheme && scheme.eq_ignore_ascii_case(shown.presented.scheme()));
+        }
+    }
 
     /// Whatever one byte of a good request's proof is changed to, inserted or removed: refused, or only spacing that
     /// is not signed. Nothing panics.

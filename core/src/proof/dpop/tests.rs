@@ -1,5 +1,6 @@
 use super::*;
 use crate::crypto::keys::Algorithm;
+use proptest::prelude::*;
 use serde_json::Map;
 
 const NOW: u64 = 1_800_000_000;
@@ -265,4 +266,45 @@ fn what_we_make_is_good() {
         assert_eq!((proven.once.len(), proven.until, proven.body), (1, NOW + 31, None));
     }
     assert_eq!(sign(&holder(), &GET, TOKEN, u64::MAX, "j"), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// The rules of a proof, written a second time: whatever a holder signs is taken if and only if they hold.
+    #[test]
+    fn what_a_holder_signs_is_taken_if_every_part_of_it_is_right(
+        changes in prop::collection::vec((prop::sample::select(vec!["ath", "htm", "htu", "iat", "jti", "alg", "typ", "jwk"]), 0..7_usize), 0..3),
+        own_key in prop::bool::weighted(0.9),
+    ) {
+        let wallet = key(Algorithm::Es256k);
+        let (mut header, mut claims) = (header(), claims());
+        let mut good = own_key;
+        for (name, choice) in &changes {
+            // The first ones are good; after them, bad ones.
+            let (fine, values) = match *name {
+                "ath" => (1, [json!(hash(TOKEN)), json!(hash("x")), json!(""), json!(1), json!(TOKEN), json!(null), json!([hash(TOKEN)])]),
+                "htm" => (1, [json!("GET"), json!("HEAD"), json!("get"), json!(""), json!(1), json!(null), json!(["GET"])]),
+                "htu" => (2, [
+                    json!("https://a.example/v1/x"), json!("HTTPS://A.EXAMPLE:443/v1/%78"), json!("https://a.example/v1/x?q=1"),
+                    json!("https://a.example/v1/x#"), json!("https://b.example/v1/x"), json!("/v1/x"), json!(null),
+                ]),
+                "iat" => (3, [json!(NOW), json!(NOW - 30), json!(NOW + 30), json!(NOW - 31), json!(NOW + 31), json!("0"), json!(-1)]),
+                "jti" => (2, [json!("k"), json!("k".repeat(128)), json!("k".repeat(129)), json!(""), json!(1), json!(null), json!({})]),
+                "alg" => (2, [json!("EdDSA"), json!("Ed25519"), json!("ES256K"), json!("none"), json!("HS256"), json!(null), json!(1)]),
+                "typ" => (2, [json!("dpop+jwt"), json!("application/dpop+jwt"), json!("at+jwt"), json!("jwt"), json!(""), json!(null), json!(1)]),
+                _ => (1, [
+                    holder().public().to_jwk(), holder().to_jwk(), wallet.public().to_jwk(), json!({}), json!("x"), json!(null),
+                    with(&holder().public().to_jwk(), "x", Some(json!("AA"))),
+                ]),
+            };
+            let part = if ["alg", "typ", "jwk"].contains(name) { &mut header } else { &mut claims };
+            *part = with(part, name, Some(values[*choice].clone()));
+            let last = changes.iter().rev().find(|(other, _)| other == name).map(|(_, choice)| *choice);
+            good &= last.is_some_and(|choice| choice < fine);
+        }
+        let proof = jws::sign_with_header(&if own_key { holder() } else { wallet }, &header, &claims).unwrap();
+        let found = present(&GET, &[&proof]);
+        prop_assert_eq!(found.is_ok(), good, "{} {}: {:?}", header, claims, found);
+    }
 }

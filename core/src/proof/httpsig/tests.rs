@@ -2,6 +2,7 @@ use super::super::fields::{Dictionary, Member};
 use super::super::{AUTHORIZATION, CAPABILITY_TOKEN};
 use super::*;
 use crate::crypto::keys::Algorithm;
+use proptest::prelude::*;
 
 const NOW: u64 = 1_800_000_000;
 const GET: Request<'_> = Request { method: "GET", origin: "https://a.example", target: "/v1?q", has_body: false };
@@ -439,4 +440,62 @@ fn what_cannot_be_signed_is_not_signed() {
     // A digest that is there is covered, whatever the method.
     let signed = signing.present(AUTHORIZATION, &GET, &[TOKEN, DIGEST].into_iter().collect()).unwrap();
     assert!(signed.signature_input.contains("\"content-digest\""));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    /// The rules of a presentation, written a second time: whatever a holder signs is taken if and only if they hold.
+    #[test]
+    fn what_a_holder_signs_is_taken_if_it_says_all_it_must_and_nothing_it_must_not(
+        components in prop::sample::subsequence(
+            vec!["@method", "@target-uri", "authorization", "content-digest", "@path", "@query", "x", "z", "@status", "@method;req"],
+            3..8,
+        ).prop_shuffle(),
+        must in prop::bool::weighted(0.8),
+        twice in prop::bool::weighted(0.1),
+        created in prop::option::weighted(0.9, NOW - 40..NOW + 40),
+        expires in prop::option::weighted(0.2, NOW - 5..NOW + 5),
+        nonce in prop::option::weighted(0.9, prop::sample::select(vec![0_usize, 1, 20, MAX_NONCE, MAX_NONCE + 1])),
+        tag in prop::sample::select(vec![TAG, TAG, TAG, TAG, INTRODUCTION_TAG, ""]),
+        extra in prop::sample::select(vec!["", "", "", "", ";x", ";x=\"y\"", ";alg=\"ed25519\"", ";keyid=\"k\"", ";pub=:AAAA:"]),
+        post in any::<bool>(),
+        digest in prop::bool::weighted(0.8),
+        own_key in prop::bool::weighted(0.9),
+    ) {
+        let mut names: Vec<&str> = components;
+        if must {
+            names.retain(|name| !["z", "@status", "@method;req"].contains(name));
+            let all = ["@method", "@target-uri", "authorization", "content-digest"];
+            let missing: Vec<_> = all[..if post { 4 } else { 3 }].iter().filter(|name| !names.contains(name)).copied().collect();
+            names.extend(missing);
+        }
+        if twice && let Some(first) = names.first().copied() {
+            names.push(first);
+        }
+        let items: Vec<_> = names.iter().map(|name| match name.split_once(';') {
+            Some((name, parameter)) => format!("\"{name}\";{parameter}"),
+            None => format!("\"{name}\""),
+        }).collect();
+        let mut input = format!("({})", items.join(" "));
+        created.iter().for_each(|created| input += &format!(";created={created}"));
+        nonce.iter().for_each(|length| input += &format!(";nonce=\"{}\"", "n".repeat(*length)));
+        input += &format!(";tag=\"{tag}\"{extra}");
+        expires.iter().for_each(|expires| input += &format!(";expires={expires}"));
+
+        let (request, key) = (if post { POST } else { GET }, if own_key { holder() } else { key(Algorithm::Es256k) });
+        let fields = if digest { vec![TOKEN, ("x", "y"), DIGEST] } else { vec![TOKEN, ("x", "y")] };
+        let covers = |name: &str| names.contains(&name);
+        let good = covers("@method") && covers("@target-uri") && covers("authorization")
+            && (covers("content-digest") || !post) && (digest || !covers("content-digest"))
+            && !covers("z") && !covers("@status") && !covers("@method;req") && !twice
+            && created.is_some_and(|created| created.abs_diff(NOW) <= 30)
+            && expires.is_none_or(|expires| expires >= NOW)
+            && nonce.is_some_and(|length| (1..=128).contains(&length))
+            && tag == TAG
+            && !["alg", "keyid", "pub"].iter().any(|name| extra.contains(name))
+            && own_key;
+        let found = present(&request, &signed(&key, &request, &fields, &[&input]));
+        prop_assert_eq!(found.is_ok(), good, "{}: {:?}", input, found);
+    }
 }
