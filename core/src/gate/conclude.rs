@@ -147,6 +147,7 @@ impl<H: Host> Ending<'_, H> {
         purchase: &Purchase,
     ) -> Result<Outcome, Refusal> {
         let claim = hold.claim();
+        self.gate.sign(self.host, &self.visit.request, &mut paid);
         let given = match purchase.pass {
             Some(_) => purchase.give(self.gate, self.host, self.visit, &hold, Yielded::Pass, &mut paid).await,
             None => None,
@@ -164,6 +165,7 @@ impl<H: Host> Ending<'_, H> {
     /// else the right to send the same payment again.
     async fn make_up(&self, hold: Hold<H>, mut paid: Paid, purchase: &Purchase) -> Result<Outcome, Refusal> {
         let claim = hold.claim();
+        self.gate.sign(self.host, &self.visit.request, &mut paid);
         let (kind, decision) = match purchase.pass {
             Some(_) => (Yielded::Pass, "paid"),
             None => (Yielded::Credit, "credited"),

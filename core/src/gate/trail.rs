@@ -52,6 +52,14 @@ impl Gate {
         }
     }
 
+    /// Adds the rail's own receipt to what the buyer is told of its payment, if the policy signs anything.
+    pub(super) fn sign<H: Host>(&self, host: &H, request: &CanonicalRequest, paid: &mut Paid) {
+        let Some((tokens, signer)) = self.policy.tokens().and_then(|it| Some((it, it.signer.as_ref()?))) else {
+            return;
+        };
+        paid.sign(&tokens.issuer, &request.url(), &signer.key, host.now());
+    }
+
     /// The receipt of a charged call, as a signed text; `None` if the policy signs nothing.
     pub(super) fn receipt<H: Host>(&self, host: &H, call: &Charged<'_>) -> Option<String> {
         let tokens = self.policy.tokens()?;

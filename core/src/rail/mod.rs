@@ -21,6 +21,7 @@ pub use paid::{Paid, PaidTerms, refused_response};
 pub use payment::{Payment, field, is_credential};
 pub use x402::check::Checked;
 pub use x402::facilitator::{Doubt, Settlement, Verdict};
+pub use x402::offer_receipt::did_document;
 pub use x402::supported::Supported;
 pub use x402::wire::Resource;
 

@@ -1,8 +1,9 @@
 //! What is known of a payment that settled, and what the buyer is told of it.
 
 use super::x402::facilitator::Settled;
-use super::x402::{v1, wire};
+use super::x402::{offer_receipt, v1, wire};
 use super::{Offer, Payment, Terms};
+use crate::crypto::keys::SigningKey;
 use serde_json::{Map, Value};
 
 /// A payment that settled.
@@ -81,6 +82,23 @@ impl Paid {
     /// Adds an extension to the settlement header.
     pub fn extend(&mut self, name: &str, value: Value) {
         self.extensions.insert(name.to_owned(), value);
+    }
+
+    /// Adds the rail's own form of a signed receipt to the settlement header: x402's `offer-receipt`, for clients of
+    /// version 2. `issuer` is the origin that says so, and serves [`did_document`].
+    pub fn sign(&mut self, issuer: &str, resource_url: &str, key: &SigningKey, now: u64) {
+        let (Some(payer), true) = (&self.payer, self.header == wire::RESPONSE_HEADER) else { return };
+        let Some((network, payer)) = payer.rsplit_once(':') else { return };
+        let receipt = offer_receipt::Receipt {
+            issued_at: now,
+            network: network.to_owned(),
+            payer: payer.to_owned(),
+            resource_url: resource_url.to_owned(),
+            transaction: Some(self.transaction.clone()).filter(|transaction| !transaction.is_empty()),
+            version: 1,
+        };
+        let kid = offer_receipt::did_web(issuer, &key.public());
+        self.extend(offer_receipt::EXTENSION, receipt.member(key, &kid));
     }
 
     /// Value of the settlement header.

@@ -27,6 +27,11 @@ impl KeySet {
         Self(keys.into_iter().map(|key| (key.thumbprint().into(), key)).collect())
     }
 
+    /// The keys, in the order they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.iter().map(|(_, key)| key)
+    }
+
     /// The key of this name.
     #[must_use]
     pub fn get(&self, kid: &str) -> Option<&PublicKey> {

@@ -524,6 +524,8 @@ fn keys_and_metadata_are_there_for_everybody() {
     let metadata: Value = serde_json::from_slice(&get("/.well-known/oauth-protected-resource").body).unwrap();
     assert_eq!(metadata["resource"], "https://api.example.com");
     assert_eq!(metadata["jwks_uri"], "https://api.example.com/.well-known/jwks.json");
+    let did: Value = serde_json::from_slice(&get("/.well-known/did.json").body).unwrap();
+    assert_eq!(did["id"], "did:web:api.example.com");
     assert_eq!(host.send(&gate, request("POST", "/.well-known/jwks.json", &[])).reply().unwrap().status, 405);
     let without = gate_with("after", |_| {});
     assert_eq!(host.send(&without, request("GET", "/.well-known/jwks.json", &[])).reply().unwrap().status, 404);
@@ -540,6 +542,10 @@ fn every_charge_has_a_receipt_that_the_served_keys_verify() {
     let pay = receipt.pay.unwrap();
     assert_eq!(pay.transaction.as_deref(), Some(TX));
     assert_eq!(pay.amount.unwrap().0, 10_000);
+    let member = &decoded(&reply, "payment-response")["extensions"]["offer-receipt"];
+    let theirs = crate::rail::x402::offer_receipt::Receipt::read(member, &[key().public()]).unwrap();
+    assert_eq!((theirs.payer.as_str(), theirs.network.as_str()), (PAYER, "eip155:84532"));
+    assert_eq!(theirs.resource_url, receipt.htu);
     assert_eq!(receipt.tok, Some(Chain::inspect(&bought(&reply)).unwrap().leaf().token.jti.clone()));
 }
 

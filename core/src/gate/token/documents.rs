@@ -1,5 +1,5 @@
-//! What everybody may read: the keys that tokens and receipts verify under (RFC 7517), and what kind of tokens are
-//! taken here (RFC 9728).
+//! What everybody may read: the keys that tokens and receipts verify under (RFC 7517, and as did:web), and what kind of
+//! tokens are taken here (RFC 9728).
 
 use super::super::refusal::Refusal;
 use crate::crypto::base64url;
@@ -9,13 +9,16 @@ use crate::http::Reply;
 use crate::ledger::Store;
 use crate::policy::{CanonicalRequest, Tokens};
 use crate::problem::{Code, Problem};
+use crate::rail;
 use serde_json::{Value, json};
 
 /// The path of the key set.
 pub(in crate::gate) const JWKS: &str = "/.well-known/jwks.json";
 /// The path of the metadata of a protected resource (RFC 9728 §3).
 pub(in crate::gate) const METADATA: &str = "/.well-known/oauth-protected-resource";
-/// Seconds that both may be kept by caches. Before its first use, a new key is listed for longer than that.
+/// The path of the document that names the keys of the issuer's origin for x402's receipts (did:web).
+const DID: &str = "/.well-known/did.json";
+/// Seconds that each may be kept by caches. Before its first use, a new key is listed for longer than that.
 const MAX_AGE: u64 = 300;
 
 /// The document that `request` asks for, if it does.
@@ -26,6 +29,7 @@ pub(in crate::gate) async fn answer<H: Host>(
 ) -> Option<Result<Reply, Refusal>> {
     let body = match request.path() {
         JWKS => tokens.keys.to_jwks(),
+        DID => rail::did_document(&tokens.issuer, &tokens.keys.iter().copied().collect::<Vec<_>>()),
         METADATA => metadata(request, host.store().epoch().await.ok()),
         _ => return None,
     };
