@@ -18,7 +18,7 @@ pub(crate) trait Logic: Sized + 'static {
     }
     /// The most claims the ledger may hold at once.
     fn claims_ceiling(&self) -> u32;
-
+    /// The most tokens with counters, and proofs, that the ledger may hold at once.
     fn tokens_ceiling(&self) -> u32;
     /// What an operator should know about a configuration that is accepted.
     fn warnings(&self) -> &[String] {
@@ -35,12 +35,16 @@ impl Logic for Gate {
         Self::load(json, env, can).map_err(|mistakes| mistakes.0.iter().map(ToString::to_string).collect())
     }
 
-    fn tokens_ceiling(&self) -> u32 {
-        self.policy().tokens_ceiling()
+    fn reads_body(json: &[u8]) -> bool {
+        farebox_core::policy::reads_bodies(json)
     }
 
     fn claims_ceiling(&self) -> u32 {
         self.policy().claims_ceiling()
+    }
+
+    fn tokens_ceiling(&self) -> u32 {
+        self.policy().tokens_ceiling()
     }
 
     fn warnings(&self) -> &[String] {

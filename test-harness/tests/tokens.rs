@@ -55,3 +55,22 @@ async fn others_verify_what_we_sign_and_thieves_get_nothing() {
     let figures = tokens::foreign(tools(), &stack().await).await.unwrap();
     assert!(figures.holds(), "{figures:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_the_one_that_was_signed() {
+    fn policy(origin: &str) -> serde_json::Value {
+        let mut policy = tokens::policy(origin);
+        policy["tokens"]["max_body_bytes"] = 65_536.into();
+        policy
+    }
+    let mut plan = Plan::new(filter(), policy);
+    plan.stop_iteration = true;
+    for (name, value) in tokens::with_key(&[]) {
+        plan = plan.env(&name, &value);
+    }
+    let stack = Stack::start(tools(), plan).await.unwrap();
+    let answers = tokens::bodies(&stack).await.unwrap();
+    assert_eq!(answers, ["200 ", "401 proof_invalid"]);
+    let seen = stack.upstream.hits_of("/plain/shared/upload");
+    assert_eq!(seen.len(), 1);
+}

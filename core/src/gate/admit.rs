@@ -46,6 +46,11 @@ pub(super) struct Settled<H: Host> {
 }
 
 impl<H: Host> Admitted<H> {
+    /// SHA-256 of the body that the credential's proof is about.
+    pub(super) fn body(&self) -> Option<[u8; 32]> {
+        if let Self::Drawn(drawing) = self { drawing.body } else { None }
+    }
+
     /// The request is about to be forwarded: what the upstream is told of it.
     pub(super) fn forwarding(&mut self, edits: &mut Edits) {
         let Self::Drawn(drawing) = self else { return };

@@ -100,7 +100,7 @@ impl Gate {
     }
 
     /// Decides one exchange.
-    pub async fn serve<H: Host, E: Exchange>(self: Rc<Self>, host: H, exchange: E) -> Done {
+    pub async fn serve<H: Host, E: Exchange>(self: Rc<Self>, host: H, mut exchange: E) -> Done {
         let request = match self.policy.canonical(exchange.headers()) {
             Ok(request) => request,
             Err(_) if mutant::is("loose_paths") => {
@@ -128,6 +128,24 @@ impl Gate {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&host, exchange, visit.name(), refusal),
         };
+        if let Some((digest, limit)) =
+            admitted.body().zip(self.policy.tokens().and_then(|tokens| tokens.max_body_bytes))
+        {
+            let body = exchange.body(limit).await;
+            let source = String::new();
+            let case = Case {
+                gate: &self,
+                host: &host,
+                visit: &visit,
+                route: visit.route.unwrap_or(&self.own),
+                menu: Rc::default(),
+                source: &source,
+                holder: None,
+            };
+            if let Err(refusal) = case.check_body(&digest, body) {
+                return self.refuse(&host, exchange, visit.name(), refusal);
+            }
+        }
         let form = Form::of(exchange.headers());
         let mut response_edits = cors::edits(&self.policy, exchange.headers());
         let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, self.policy.tokens());

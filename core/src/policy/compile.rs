@@ -33,7 +33,7 @@ pub(super) fn compile(
         mistakes.add("facilitators", "missing, and there are priced routes", hint);
     }
     let rpc = super::rpc::compile(&config.rpc, &mut mistakes);
-    let tokens = super::tokens::compile(config, &authorities, env, &mut mistakes);
+    let tokens = super::tokens::compile(config, &authorities, env, can, &mut mistakes);
     let passes = match &tokens {
         None => Passes::NoTokens,
         Some(tokens) if tokens.signer.is_none() => Passes::NoSigner,

@@ -552,6 +552,12 @@ pub struct Tokens {
     #[serde(default = "sixteen_mib")]
     #[cfg_attr(feature = "schema", schemars(range(min = 65_536, max = 1_073_741_824)))]
     pub cache_bytes: u64,
+    /// Bytes up to which a request's body is read, so that a proof that covers its `Content-Digest` is checked against
+    /// the body itself. The proxy must be able to hold a request for its body (Envoy:
+    /// `allow_on_headers_stop_iteration: true` for the filter). Absent: the digest is the upstream's to check.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 16_777_216)))]
+    pub max_body_bytes: Option<u64>,
     /// What happens to tokens whose counters were lost, because the proxy was started anew or its last listener went.
     #[serde(default)]
     pub ledger_lost: LedgerLost,

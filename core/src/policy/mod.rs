@@ -169,6 +169,13 @@ impl Policy {
     }
 }
 
+/// Whether a policy, good or not, asks for bodies to be read: some hosts must know before they load it.
+#[must_use]
+pub fn reads_bodies(json: &[u8]) -> bool {
+    let policy = crate::json::parse(json, MAX_BYTES, MAX_DEPTH).ok();
+    policy.is_some_and(|policy| policy.pointer("/tokens/max_body_bytes").is_some())
+}
+
 /// The JSON Schema of the policy, as published in `docs/policy.schema.json`.
 #[cfg(feature = "schema")]
 #[must_use]

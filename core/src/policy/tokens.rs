@@ -7,6 +7,7 @@ use super::mistake::{Mistakes, quoted};
 use super::path;
 use crate::crypto::base64url;
 use crate::crypto::keys::{PublicKey, SigningKey};
+use crate::host::Capabilities;
 use crate::ledger::{Revocation, Subject};
 use crate::token::{self, KeySet};
 use serde_json::Value;
@@ -27,6 +28,8 @@ pub struct Tokens {
     pub proof_window_seconds: u64,
     /// Bytes of verified tokens that each worker remembers.
     pub cache_bytes: usize,
+    /// Bytes up to which a body is read to be compared with the digest that a proof covers; `None`: it is not.
+    pub max_body_bytes: Option<usize>,
     /// Whether a token whose counters were lost starts with its whole budget again.
     pub honours_lost: bool,
     /// Tokens that are good no more, whatever happens to the ledger.
@@ -76,6 +79,7 @@ pub(super) fn compile(
     config: &config::Config,
     authorities: &Authorities,
     env: &dyn Fn(&str) -> Option<String>,
+    can: Capabilities,
     mistakes: &mut Mistakes,
 ) -> Option<Tokens> {
     let written = config.tokens.as_ref()?;
@@ -106,6 +110,13 @@ pub(super) fn compile(
     range("bearer_max_seconds", written.bearer_max_seconds, 1, LONGEST);
     range("proof_window_seconds", written.proof_window_seconds, 1, 300);
     range("cache_bytes", written.cache_bytes, 65_536, 1 << 30);
+    if let Some(bytes) = written.max_body_bytes {
+        range("max_body_bytes", bytes, 1, 16 * 1024 * 1024);
+        if !can.read_body {
+            let hint = "leave it out: this proxy cannot hold a request for its body";
+            mistakes.add("tokens.max_body_bytes", format!("found {bytes}"), hint);
+        }
+    }
     let revoked = revoked(&written.revoked, mistakes);
     let beginnings = keys.iter().map(beginning).collect();
     let admin = written.admin.as_ref().and_then(|it| admin(it, authorities, &keys, mistakes));
@@ -116,6 +127,7 @@ pub(super) fn compile(
         bearer_max_seconds: written.bearer_max_seconds,
         proof_window_seconds: written.proof_window_seconds,
         cache_bytes: usize::try_from(written.cache_bytes).unwrap_or(usize::MAX),
+        max_body_bytes: written.max_body_bytes.and_then(|bytes| usize::try_from(bytes).ok()),
         honours_lost: written.ledger_lost == LedgerLost::Honour,
         revoked,
         admin,

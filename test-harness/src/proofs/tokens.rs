@@ -554,6 +554,37 @@ fn fresh() -> String {
     format!("nonce-{since}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// What became of two POSTs whose proof covers the digest of their body: as it was signed, and altered by a byte.
+///
+/// # Errors
+/// If a part of the stack does not answer.
+pub async fn bodies(stack: &Stack) -> Result<[String; 2]> {
+    let (key, path, body) = (holder_key(5), "/plain/shared/upload", r#"{"amount":1}"#);
+    let token = buy_bound(stack, "/plain/shared/a", &key).await?;
+    let origin = stack.config.url();
+    let authorization = format!("HTTPSig {token}");
+    let digest = farebox_core::receipt::call::content_digest(body.as_bytes());
+    let mut answers = [const { String::new() }; 2];
+    for (answer, sent) in answers.iter_mut().zip([body, r#"{"amount":9}"#]) {
+        let request = Request { method: "POST", origin: &origin, target: path, has_body: true };
+        let fields = [("authorization", authorization.as_str()), ("content-digest", digest.as_str())];
+        let nonce = fresh();
+        let signing = Signing { key: &key, created: now(), nonce: &nonce, label: "sig1" };
+        let headers = fields.into_iter().collect();
+        let signed = signing.present(AUTHORIZATION, &request, &headers).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut request = crate::http::client().post(stack.url(path)).body(sent);
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        let request = request.header("signature-input", &signed.signature_input).header("signature", &signed.signature);
+        let response = request.timeout(Duration::from_secs(20)).send().await?;
+        let status = response.status().as_u16();
+        let said: Value = serde_json::from_str(&response.text().await?).unwrap_or_default();
+        *answer = format!("{status} {}", said["code"].as_str().unwrap_or_default());
+    }
+    Ok(answers)
+}
+
 /// Buys the pass at `path` for the holder of `key`, with a payment that the official client signs.
 ///
 /// # Errors

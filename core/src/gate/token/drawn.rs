@@ -59,6 +59,8 @@ pub(in crate::gate) struct Drawing<H: Host> {
     reservation: Option<Reservation>,
     bytes: Vec<CounterId>,
     cost: Vec<(Unit, u128)>,
+    /// SHA-256 of the body that the proof is about.
+    pub(in crate::gate) body: Option<[u8; 32]>,
     forwarded: Option<Forwarded<H>>,
     went: bool,
 }
@@ -70,9 +72,10 @@ impl<H: Host> Drawing<H> {
         reservation: Option<Reservation>,
         bytes: Vec<CounterId>,
         cost: Vec<(Unit, u128)>,
+        body: Option<[u8; 32]>,
         forwarded: Forwarded<H>,
     ) -> Self {
-        Self { host: host.clone(), chain, reservation, bytes, cost, forwarded: Some(forwarded), went: false }
+        Self { host: host.clone(), chain, reservation, bytes, cost, body, forwarded: Some(forwarded), went: false }
     }
 
     /// The token.

@@ -41,7 +41,8 @@ impl<H: Host> Case<'_, H> {
         let Some(shown) = shown else {
             return Err(Problem::new(Code::TokenInvalid, "show the token that you ask about").into());
         };
-        let chain = self.holder(tokens, &shown, headers).await?;
+        let chain = self.chain(tokens, &shown).await?;
+        let _ = self.prove(tokens, &shown, &chain, headers).await?;
         let family = FamilyId::of(&chain.root().token.jti);
         let left = self.ledger(self.host.store().left(&family, self.host.now_millis()).await)?;
         let left = left.unwrap_or_default();

@@ -7,7 +7,7 @@ use super::super::refusal::Refusal;
 use super::documents;
 use super::drawn::{Drawing, draw};
 use crate::crypto::keys::PublicKey;
-use crate::host::Host;
+use crate::host::{BodyError, Host};
 use crate::http::Headers;
 use crate::ledger::{Drawn, Store};
 use crate::mutant;
@@ -29,7 +29,7 @@ impl<H: Host> Case<'_, H> {
         shown: &Shown<'_>,
         headers: &Headers,
     ) -> Result<Admitted<H>, Refusal> {
-        let chain = self.holder(tokens, shown, headers).await?;
+        let chain = self.chain(tokens, shown).await?;
         let cost = self.cost(&chain);
         let origin = self.visit.request.origin();
         let call = Call {
@@ -41,6 +41,7 @@ impl<H: Host> Case<'_, H> {
         };
         let call = if mutant::is("loose_grants") { anywhere(&chain, call) } else { call };
         let allowed = chain.authorises(&call).map_err(|error| self.refuse_token(&error))?;
+        let body = self.prove(tokens, shown, &chain, headers).await?;
         let leaf = &chain.leaf().token;
         if !self.gate.counters.may_forward(&leaf.jti, self.host.now_millis()) {
             let detail = "too many requests with this token were forwarded and not charged";
@@ -69,17 +70,13 @@ impl<H: Host> Case<'_, H> {
             reservation,
             prepared.bytes,
             cost,
+            body,
             forwarded,
         ))))
     }
 
-    /// The chain that the request shows, if it is good and the request proves to hold it.
-    pub(in crate::gate) async fn holder(
-        &self,
-        tokens: &Tokens,
-        shown: &Shown<'_>,
-        headers: &Headers,
-    ) -> Result<Rc<Chain>, Refusal> {
+    /// The chain that the request shows, if it is good.
+    pub(in crate::gate) async fn chain(&self, tokens: &Tokens, shown: &Shown<'_>) -> Result<Rc<Chain>, Refusal> {
         let now = self.host.now();
         let chain = self.read(tokens, shown.credential)?;
         chain.check_time(now, SKEW).map_err(|error| self.refuse_token(&error))?;
@@ -87,6 +84,19 @@ impl<H: Host> Case<'_, H> {
         if self.ledger(desk.is_revoked(self.host, tokens, &chain).await)? && !mutant::is("no_revocation") {
             return Err(Problem::new(Code::TokenRevoked, "the token was revoked").into());
         }
+        Ok(chain)
+    }
+
+    /// Checks that the request proves to hold the chain, and that it has not done so before; SHA-256 of the body that
+    /// the proof is about.
+    pub(in crate::gate) async fn prove(
+        &self,
+        tokens: &Tokens,
+        shown: &Shown<'_>,
+        chain: &Chain,
+        headers: &Headers,
+    ) -> Result<Option<[u8; 32]>, Refusal> {
+        let now = self.host.now();
         let leaf = &chain.leaf().token;
         let bound = match &leaf.cnf {
             None if leaf.exp.saturating_sub(leaf.iat) > tokens.bearer_max_seconds => {
@@ -105,7 +115,7 @@ impl<H: Host> Case<'_, H> {
                 return Err(self.refuse_proof(&ProofError::replayed()));
             }
         }
-        Ok(chain)
+        Ok(proven.body)
     }
 
     /// The key that the paying request introduces: what the payment buys is bound to it.
@@ -146,6 +156,23 @@ impl<H: Host> Case<'_, H> {
             }
             self.refuse_token(&error)
         })
+    }
+
+    /// Compares a body with the digest that a proof covers.
+    pub(in crate::gate) fn check_body(
+        &self,
+        digest: &[u8; 32],
+        body: Result<Vec<u8>, BodyError>,
+    ) -> Result<(), Refusal> {
+        let unread = |why: &str| {
+            let detail = format!("the body that the proof covers could not be read: {why}");
+            self.unauthorized(Problem::new(Code::ProofInvalid, detail))
+        };
+        match body {
+            Ok(body) => proof::digest::check(digest, &body).map_err(|error| self.refuse_proof(&error)),
+            Err(BodyError::TooLarge) => Err(unread("it is too large")),
+            Err(BodyError::Unsupported) => Err(unread("the proxy does not give it")),
+        }
     }
 
     /// What a call of this route draws: of several assets that it has a price in, the first that the token limits.
@@ -195,8 +222,11 @@ impl<H: Host> Case<'_, H> {
         let metadata = format!("{}{}", self.visit.request.origin(), documents::METADATA);
         let mut refusal = Refusal::from(problem);
         for scheme in ["HTTPSig", "DPoP", "Bearer"] {
-            let error = if scheme == "DPoP" { error } else { "invalid_token" };
-            let value = format!("{scheme} error=\"{error}\", resource_metadata=\"{metadata}\"");
+            let (error, more) = match scheme {
+                "DPoP" => (error, ", algs=\"EdDSA Ed25519 ES256K\""),
+                _ => ("invalid_token", ""),
+            };
+            let value = format!("{scheme} error=\"{error}\"{more}, resource_metadata=\"{metadata}\"");
             refusal.headers.push(("www-authenticate".to_owned(), value));
         }
         refusal
