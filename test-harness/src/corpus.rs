@@ -1,9 +1,10 @@
-//! The decision corpus of `core/vectors/decisions/` against a real Envoy, and path and method encodings against every
+//! The decision corpus of `core/vectors/decisions/` against a real Envoy and a real workerd, and path and method encodings against every
 //! kind of route.
 
 #[path = "../../core/tests/decisions/case.rs"]
 mod case;
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io::{Read, Write};
@@ -13,13 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,10 +33,11 @@ pub use case::{
 };
 
 use crate::envoy_config::{Config, Configuration, FACILITATOR, RPC, WasmFilter, read_access_log};
+use crate::package::Package;
 use crate::process::free_port;
 use crate::stack::Stack;
-use crate::tools::workspace_dir;
-use crate::{Envoy, EnvoyConfig, Fault, Operation, Tools, accounts, chain};
+use crate::tools::{WorkerTools, workspace_dir};
+use crate::{Envoy, EnvoyConfig, Fault, Operation, Tools, Workerd, accounts, chain, workerd};
 
 /// The cluster of a second facilitator.
 const BACKUP: &str = "backup";
@@ -54,6 +57,8 @@ pub struct Decided {
     pub left_out: usize,
     /// Cases that are known not to hold, with the reason.
     pub pending: Vec<String>,
+    /// Cases that come out otherwise in this host, as it is written down, with the reason.
+    pub differs: Vec<String>,
     /// What was not as written.
     pub wrong: Vec<String>,
 }
@@ -92,14 +97,71 @@ pub async fn decisions(tools: &Tools, filter: &Path) -> Result<Decided> {
 /// # Errors
 /// As [`decisions`].
 pub async fn decisions_of(tools: &Tools, filter: &Path, wanted: impl Fn(&Case) -> bool) -> Result<Decided> {
+    decided("envoy", wanted, async |policy| InProcess::envoy(tools, filter, policy).await).await
+}
+
+/// Plays every case against the npm package in workerd: one workerd for each policy, or one for each case.
+///
+/// # Errors
+/// As [`decisions`].
+pub async fn decisions_in_workerd(
+    workers: &WorkerTools,
+    package: &Package,
+    wanted: impl Fn(&Case) -> bool,
+) -> Result<Decided> {
+    let file = std::fs::read(workspace_dir().join("test-harness/vectors/workerd.json"))?;
+    let differences: BTreeMap<String, Difference> = serde_json::from_slice(&file)?;
+    let all = corpus()?;
+    if let Some(name) = differences.keys().find(|name| all.cases.iter().all(|case| case.name != **name)) {
+        bail!("vectors/workerd.json: there is no case {name:?}");
+    }
+    let mut decided =
+        decided("workerd", &wanted, async |policy| InProcess::workerd(workers, package, policy).await).await?;
+    for case in all.of("workerd").filter(|case| wanted(case)) {
+        let Some(difference) = differences.get(&case.name) else { continue };
+        let own = format!("{} step ", case.name);
+        let (found, others): (Vec<String>, Vec<String>) =
+            std::mem::take(&mut decided.wrong).into_iter().partition(|wrong| wrong.starts_with(&own));
+        decided.wrong = others;
+        // Last comes the whole answer, to read.
+        let found: Vec<&str> = found
+            .iter()
+            .map(|wrong| &wrong[case.name.len() + 1..])
+            .filter(|wrong| !wrong.contains(": answer: "))
+            .collect();
+        let as_written = found.len() == difference.wrong.len()
+            && found.iter().zip(&difference.wrong).all(|(found, written)| found.starts_with(written));
+        if as_written {
+            decided.differs.push(format!("{}: {}", case.name, difference.reason));
+        } else {
+            decided.wrong.push(format!("{}: not the difference that vectors/workerd.json has: {found:?}", case.name));
+        }
+    }
+    Ok(decided)
+}
+
+/// How a case comes out in workerd otherwise than everywhere else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Difference {
+    reason: String,
+    /// How each complaint begins.
+    wrong: Vec<String>,
+}
+
+async fn decided(
+    host: &str,
+    wanted: impl Fn(&Case) -> bool,
+    start: impl AsyncFn(&Policy) -> Result<InProcess>,
+) -> Result<Decided> {
     let corpus = corpus()?;
     let mut decided = Decided { rules: corpus.rules.len(), ..Decided::default() };
-    decided.left_out = corpus.cases.iter().filter(|case| !case.runs_on("envoy")).count();
+    decided.left_out = corpus.cases.iter().filter(|case| !case.runs_on(host)).count();
     for (name, policy) in &corpus.policies {
-        let cases: Vec<&Case> = corpus.of("envoy").filter(|case| case.policy == *name && wanted(case)).collect();
+        let cases: Vec<&Case> = corpus.of(host).filter(|case| case.policy == *name && wanted(case)).collect();
         for some in cases.chunks(if policy.fresh { 1 } else { cases.len().max(1) }) {
             let (cases, policy): (Vec<Case>, _) = (some.iter().map(|case| (*case).clone()).collect(), policy.clone());
-            let mut subject = InEnvoy::start(tools, filter, &policy).await?;
+            let mut subject = start(&policy).await?;
             let found = tokio::task::spawn_blocking(move || {
                 cases.into_iter().map(|case| (play(&case, &policy, &mut subject), case)).collect::<Vec<_>>()
             });
@@ -111,14 +173,14 @@ pub async fn decisions_of(tools: &Tools, filter: &Path, wanted: impl Fn(&Case) -
     Ok(decided)
 }
 
-// ---- a gate in Envoy -------------------------------------------------------------------------------------------------
+// ---- a gate in a process of its own ----------------------------------------------------------------------------------
 
-/// A gate in Envoy with a scripted world around it.
-struct InEnvoy {
+/// A gate in some process with a scripted world around it.
+struct InProcess {
     world: World,
     port: u16,
     sent: Vec<Option<Sent>>,
-    _envoy: Envoy,
+    _process: Box<dyn Any + Send>,
 }
 
 struct Sent {
@@ -126,8 +188,8 @@ struct Sent {
     answer: JoinHandle<std::io::Result<Vec<u8>>>,
 }
 
-impl InEnvoy {
-    async fn start(tools: &Tools, filter: &Path, policy: &Policy) -> Result<Self> {
+impl InProcess {
+    async fn envoy(tools: &Tools, filter: &Path, policy: &Policy) -> Result<Self> {
         let world = World::start(Script::idle(policy))?;
         let mut config = Config::new(world.port)?;
         for cluster in [FACILITATOR, BACKUP, RPC] {
@@ -140,11 +202,22 @@ impl InEnvoy {
         let config = config.filter(wasm);
         let workers = if policy.fresh { 1 } else { 2 };
         let envoy = Envoy::start(tools, EnvoyConfig::new(config.to_text()).concurrency(workers)).await?;
-        Ok(Self { world, port: config.port, sent: Vec::new(), _envoy: envoy })
+        Ok(Self { world, port: config.port, sent: Vec::new(), _process: Box::new(envoy) })
+    }
+
+    async fn workerd(workers: &WorkerTools, package: &Package, policy: &Policy) -> Result<Self> {
+        let world = World::start(Script::idle(policy))?;
+        let mut config = workerd::Config::gate(package, &policy.json, world.port)?;
+        for cluster in [FACILITATOR, BACKUP, RPC] {
+            config = config.service(cluster, world.port);
+        }
+        let port = config.port;
+        let workerd = Workerd::start(workers, config).await?;
+        Ok(Self { world, port, sent: Vec::new(), _process: Box::new(workerd) })
     }
 }
 
-impl Subject for InEnvoy {
+impl Subject for InProcess {
     fn now(&self) -> u64 {
         now()
     }
@@ -212,10 +285,11 @@ impl Subject for InEnvoy {
 
     fn leave(&mut self, sent: usize) {
         if let Some(sent) = self.sent.get_mut(sent).and_then(Option::take) {
+            let _ = crate::money::reset(&sent.stream);
             let _ = sent.stream.shutdown(Shutdown::Both);
             let _ = sent.answer.join();
         }
-        // Envoy is to notice before anything else happens.
+        // The host is to notice before anything else happens.
         std::thread::sleep(Duration::from_millis(100));
     }
 

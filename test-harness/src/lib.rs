@@ -23,6 +23,8 @@
 //! | [`envoy`] | Envoy: started, refused, validated; logs and statistics |
 //! | [`envoy_config`] | makes configurations for it |
 //! | [`wasm`] | builds the workspace's filters |
+//! | [`package`] | makes the npm package |
+//! | [`workerd`] | workerd, the runtime of Cloudflare's workers, with a gate in it |
 //! | [`process`] | children that cannot outlive the rig, free ports, waiting until ready |
 //! | [`stack`] | all of it together, and the policy of most tests |
 //! | [`scenario`] | what tests and proofs try on a stack |
@@ -71,6 +73,7 @@ pub mod grpc;
 pub mod http;
 pub mod mistakes;
 pub mod money;
+pub mod package;
 pub mod permit2;
 pub mod process;
 pub mod proofs;
@@ -82,11 +85,13 @@ pub mod tools;
 pub mod upstream;
 pub mod wallets;
 pub mod wasm;
+pub mod workerd;
 
 pub use buyer::{Bought, Buyer, Purchase};
 pub use chain::Chain;
 pub use envoy::{Envoy, EnvoyConfig};
 pub use facilitator::{Facilitator, Fault, Operation};
-pub use stack::{Plan, Stack};
+pub use stack::{Plan, Scene, Stack};
 pub use tools::Tools;
 pub use upstream::Upstream;
+pub use workerd::Workerd;

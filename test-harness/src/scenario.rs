@@ -11,7 +11,7 @@ use crate::accounts::{BUYER, PAYEE};
 use crate::buyer::Bought;
 use crate::envoy_config::{Config, Configuration, FACILITATOR, WasmFilter};
 use crate::facilitator::Counts;
-use crate::stack::Stack;
+use crate::stack::{Scene, Stack};
 use crate::{Envoy, EnvoyConfig, Tools, Upstream};
 
 /// What one purchase by the official client did.
@@ -37,7 +37,7 @@ pub struct Paid {
 ///
 /// # Errors
 /// If a part of the stack does not answer, or the client throws.
-pub async fn buy(stack: &Stack, path: &str) -> Result<Paid> {
+pub async fn buy(stack: &Scene, path: &str) -> Result<Paid> {
     let (before, asked) = (stack.chain.balance(PAYEE.address).await?, stack.facilitator.counts().await?);
     stack.upstream.clear();
     let bought = stack.buyer.get(stack.url(path)).await?;
@@ -71,7 +71,7 @@ pub async fn buy(stack: &Stack, path: &str) -> Result<Paid> {
 ///
 /// # Errors
 /// If the gate does not challenge, or the client throws.
-pub async fn sign(stack: &Stack, path: &str) -> Result<String> {
+pub async fn sign(stack: &Scene, path: &str) -> Result<String> {
     let response = crate::http::client().get(stack.url(path)).send().await?;
     let challenge = response.headers().get("payment-required").context("no challenge")?.to_str()?.to_owned();
     Ok(stack.buyer.sign(&challenge).await?.value)
@@ -102,7 +102,7 @@ impl Got {
 ///
 /// # Errors
 /// If there is no response at all.
-pub async fn send(stack: &Stack, method: &str, path: &str, payment: Option<&str>) -> Result<Got> {
+pub async fn send(stack: &Scene, method: &str, path: &str, payment: Option<&str>) -> Result<Got> {
     let payment = payment.map(|payment| ("payment-signature", payment));
     request(method, &stack.url(path), payment.as_slice()).await
 }

@@ -1,5 +1,6 @@
 //! A whole stack: chain, official facilitator, upstream, Envoy with a filter in it, official buyer.
 
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -69,18 +70,32 @@ impl Plan {
     }
 }
 
-/// A running stack. Everything in it ends when it is dropped.
-pub struct Stack {
+/// What stands around a gate, whatever host it runs in: the parts that most tests look at.
+pub struct Scene {
     /// Anvil with the token.
     pub chain: Chain,
     /// The official facilitator.
     pub facilitator: Facilitator,
     /// The upstream.
     pub upstream: Upstream,
-    /// Envoy with the filter.
-    pub envoy: Envoy,
     /// The official client.
     pub buyer: Buyer,
+    /// Where clients find the gate: `http://127.0.0.1:<port>`.
+    pub origin: String,
+}
+
+impl Scene {
+    /// The URL of a path at the gate.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+}
+
+/// A running stack. Everything in it ends when it is dropped.
+pub struct Stack {
+    scene: Scene,
+    /// Envoy with the filter.
+    pub envoy: Envoy,
     /// What Envoy was configured with.
     pub config: Config,
     /// Envoy's access log, one JSON object a line.
@@ -121,12 +136,22 @@ impl Stack {
         }
         let envoy = Envoy::start(tools, envoy).await?;
         let buyer = Buyer::start(tools, accounts::BUYER).await?;
-        Ok(Self { chain, facilitator, upstream, envoy, buyer, config, access_log, _dir: dir })
+        let scene = Scene { chain, facilitator, upstream, buyer, origin: config.url() };
+        Ok(Self { scene, envoy, config, access_log, _dir: dir })
     }
+}
 
-    /// The URL of a path at the gate.
-    pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.config.url())
+impl Deref for Stack {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+impl DerefMut for Stack {
+    fn deref_mut(&mut self) -> &mut Scene {
+        &mut self.scene
     }
 }
 

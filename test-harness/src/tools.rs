@@ -12,6 +12,8 @@ use serde_json::Value;
 pub const ENVOY_VERSION: &str = "1.40.0";
 /// The target that filters are built for.
 pub const WASM_TARGET: &str = "wasm32-wasip1";
+/// The target that the npm package is built for.
+pub const JS_TARGET: &str = "wasm32-unknown-unknown";
 
 /// Where the installed programs are. Cheap to make and to clone.
 #[derive(Clone, Debug)]
@@ -20,6 +22,30 @@ pub struct Tools {
     envoy: PathBuf,
     anvil: PathBuf,
     python: PathBuf,
+}
+
+/// What the npm package is built and tried with. Installed apart from the rest: only the package needs it.
+#[derive(Clone, Debug)]
+pub struct WorkerTools {
+    dir: PathBuf,
+    workerd: PathBuf,
+}
+
+impl WorkerTools {
+    /// The worker runtime.
+    pub fn workerd(&self) -> &Path {
+        &self.workerd
+    }
+
+    /// The folder with `node_modules`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A command that runs a program of the installed packages, for example `"tsc"`.
+    pub fn bin(&self, program: &str) -> Command {
+        Command::new(self.dir.join("node_modules/.bin").join(program))
+    }
 }
 
 /// One compiled Solidity contract.
@@ -59,7 +85,7 @@ impl Tools {
         let dir = tools_dir();
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let _lock = lock(&dir, "install", progress)?;
-        ensure_wasm_target(progress)?;
+        ensure_target(WASM_TARGET, progress)?;
         let envoy = ensure_envoy(&dir, progress)?;
         let python = ensure_python_packages(&dir, progress)?;
         let anvil = ensure_node_packages(&dir.join("node"), progress)?;
@@ -99,6 +125,24 @@ impl Tools {
     /// The folder that everything is installed in, which is also for what the rig builds and wants to find again.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Installs what the npm package is built and tried with, if it is missing.
+    ///
+    /// # Errors
+    /// As [`Tools::ensure`].
+    pub fn workers(&self, progress: &dyn Fn(&str)) -> Result<WorkerTools> {
+        let dir = self.dir.join("workers");
+        let _lock = lock(&self.dir, "install", progress)?;
+        ensure_target(JS_TARGET, progress)?;
+        let what = "the npm packages: TypeScript, esbuild, workerd, Hono, Vite (350 MB)";
+        let workerd = ensure_packages(&harness_dir().join("workers"), &dir, what, progress, || {
+            let platform = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
+            let packaged = format!("node_modules/@cloudflare/workerd-linux-{platform}/bin/workerd");
+            find_binary(&dir, &packaged, "workerd")
+                .context("npm has no workerd for this platform, and there is none on the PATH")
+        })?;
+        Ok(WorkerTools { dir, workerd })
     }
 
     /// A contract of `test-harness/contracts/`, compiled if a source has changed since the last time (7 s).
@@ -142,17 +186,17 @@ fn tools_dir() -> PathBuf {
     workspace_dir().join("target").join("farebox-tools")
 }
 
-fn ensure_wasm_target(progress: &dyn Fn(&str)) -> Result<()> {
+fn ensure_target(target: &str, progress: &dyn Fn(&str)) -> Result<()> {
     let mut rustc = Command::new("rustc");
-    rustc.args(["--print", "target-libdir", "--target", WASM_TARGET]).current_dir(workspace_dir());
+    rustc.args(["--print", "target-libdir", "--target", target]).current_dir(workspace_dir());
     let libdir = run(&mut rustc, "rustc (get Rust from https://rustup.rs)")?;
     if Path::new(libdir.trim()).is_dir() {
         return Ok(());
     }
-    progress(&format!("installing the Rust target {WASM_TARGET}"));
+    progress(&format!("installing the Rust target {target}"));
     let mut rustup = Command::new("rustup");
-    rustup.args(["target", "add", WASM_TARGET]).current_dir(workspace_dir());
-    run(&mut rustup, &format!("rustup (get it from https://rustup.rs, or install the Rust target {WASM_TARGET})"))?;
+    rustup.args(["target", "add", target]).current_dir(workspace_dir());
+    run(&mut rustup, &format!("rustup (get it from https://rustup.rs, or install the Rust target {target})"))?;
     Ok(())
 }
 
@@ -221,29 +265,41 @@ fn find_in_packages(venv: &Path, file: &str) -> Result<PathBuf> {
 
 /// Installs the packages, and gives the Anvil binary.
 fn ensure_node_packages(node: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf> {
+    let what = "the npm packages: x402, viem, Anvil, solc (200 MB)";
+    let missing = "npm has no Anvil for this platform, and there is none on the PATH: install Foundry 1.7 or later";
+    ensure_packages(&harness_dir().join("node"), node, what, progress, || find_anvil(node).context(missing))
+}
+
+/// Installs what `source` names into `folder`, once, and gives what `found` finds there.
+fn ensure_packages<T>(
+    source: &Path,
+    folder: &Path,
+    what: &str,
+    progress: &dyn Fn(&str),
+    found: impl Fn() -> Result<T>,
+) -> Result<T> {
     const FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
-    let source = harness_dir().join("node");
     let mut wanted = String::new();
     for file in FILES {
-        wanted += &fs::read_to_string(source.join(file)).with_context(|| format!("cannot read node/{file}"))?;
+        let path = source.join(file);
+        wanted += &fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     }
-    let stamp = Stamp::new(node.join("packages.stamp"), wanted);
+    let stamp = Stamp::new(folder.join("packages.stamp"), wanted);
     if stamp.is_current()
-        && let Some(anvil) = find_anvil(node)
+        && let Ok(found) = found()
     {
-        return Ok(anvil);
+        return Ok(found);
     }
     require_node()?;
-    progress("installing the npm packages: x402, viem, Anvil, solc (200 MB)");
-    fs::create_dir_all(node)?;
+    progress(&format!("installing {what}"));
+    fs::create_dir_all(folder)?;
     for file in FILES {
-        fs::copy(source.join(file), node.join(file))?;
+        fs::copy(source.join(file), folder.join(file))?;
     }
-    run(Command::new("npm").arg("ci").current_dir(node), "npm (it comes with Node: https://nodejs.org)")?;
-    let anvil = find_anvil(node)
-        .context("npm has no Anvil for this platform, and there is none on the PATH: install Foundry 1.7 or later")?;
+    run(Command::new("npm").arg("ci").current_dir(folder), "npm (it comes with Node: https://nodejs.org)")?;
+    let found = found()?;
     stamp.write()?;
-    Ok(anvil)
+    Ok(found)
 }
 
 fn require_node() -> Result<()> {
@@ -277,10 +333,13 @@ fn copy_scripts(node: &Path) -> Result<()> {
 
 /// Where the npm package for 64-bit Linux has the binary, or the one on the PATH elsewhere.
 fn find_anvil(node: &Path) -> Option<PathBuf> {
-    let packaged = node.join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
-    let on_path =
-        || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("anvil")).find(|p| p.is_file());
-    Some(packaged).filter(|path| path.is_file()).or_else(on_path)
+    find_binary(node, "node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil", "anvil")
+}
+
+/// A packaged binary, or the one on the PATH.
+fn find_binary(folder: &Path, packaged: &str, name: &str) -> Option<PathBuf> {
+    let on_path = || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|p| p.is_file());
+    Some(folder.join(packaged)).filter(|path| path.is_file()).or_else(on_path)
 }
 
 /// Names and contents of the files of a folder, in one text.

@@ -16,16 +16,7 @@ use crate::tools::{Tools, WASM_TARGET, lock, run, workspace_dir};
 /// If it does not compile; the message carries what the compiler said.
 pub fn build(tools: &Tools, package: &str, features: &[&str]) -> Result<PathBuf> {
     let _lock = lock(tools.dir(), "wasm", &|_| {})?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(workspace_dir())
-        .args(["build", "--quiet", "--locked", "--package", package, "--profile", "wasm", "--target", WASM_TARGET])
-        .args(["--message-format", "json-render-diagnostics", "--features", &features.join(",")])
-        // Flags that are meant for the host; the target has its own in .cargo/config.toml.
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let messages = run(&mut cargo, &format!("the build of {package}"))?;
-    let built = messages.lines().find_map(wasm_artifact).with_context(|| format!("{package} made no .wasm file"))?;
+    let built = compile(package, features, "wasm", WASM_TARGET)?;
 
     let copies = tools.dir().join("wasm");
     fs::create_dir_all(&copies)?;
@@ -41,6 +32,20 @@ pub fn build(tools: &Tools, package: &str, features: &[&str]) -> Result<PathBuf>
     fs::write(&part, code)?;
     fs::rename(part, &copy)?;
     Ok(copy)
+}
+
+/// Has Cargo build a `cdylib` crate, and gives the path of what it made, which the next build replaces.
+pub(crate) fn compile(package: &str, features: &[&str], profile: &str, target: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(workspace_dir())
+        .args(["build", "--quiet", "--locked", "--package", package, "--profile", profile, "--target", target])
+        .args(["--message-format", "json-render-diagnostics", "--features", &features.join(",")])
+        // Flags that are meant for the host; the target has its own in .cargo/config.toml.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let messages = run(&mut cargo, &format!("the build of {package}"))?;
+    messages.lines().find_map(wasm_artifact).with_context(|| format!("{package} made no .wasm file"))
 }
 
 fn wasm_artifact(message: &str) -> Option<PathBuf> {

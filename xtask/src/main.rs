@@ -19,7 +19,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build target/farebox.wasm and print its size.
+    /// Build target/farebox.wasm and the npm package, and print their sizes.
     Build,
     /// Pay for a request through a real Envoy, on a chain of your own, and see every step.
     Demo(demo::Options),

@@ -35,11 +35,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     step("unit, vector and property tests", "cargo", &["test", "--locked", "-p", "farebox-core", "--all-features"])?;
     step("filter tests", "cargo", &["test", "--locked", "-p", "farebox-filter"])?;
+    step("tests of the npm package's crate", "cargo", &["test", "--locked", "-p", "farebox-js", "--all-features"])?;
     let tools = crate::build::tools()?;
     for features in [&[][..], &["trap"], &["mutants"]] {
         eprintln!("· building the filter {}", features.join(" "));
         rig::wasm::build(&tools, "farebox-filter", features)?;
     }
+    crate::build::package(&tools)?;
     step("real-process tests", "cargo", &["test", "--locked", "-p", "farebox-test-harness"])?;
     // Its WebAssembly runtime is too slow for storms unless it is optimised.
     step("in-process host", "cargo", &["test", "--locked", "--release", "-p", "farebox-proxy-host"])?;

@@ -1,0 +1,218 @@
+// The gate: a policy and a ledger, and requests on their way through.
+import { currentLife, enter, instance } from "./instance.js";
+import { ExchangeSide, TurnSide, unavailable } from "./side.js";
+import { PolicyError } from "./types.js";
+import type { Context, Environment, GateEvent, GateOptions, LogLine, Next, Store } from "./types.js";
+import type { Gate as Inner } from "../wasm/farebox_gate.js";
+
+/** Milliseconds that a first request waits for what the gate must learn about facilitators. */
+const WARM_UP = 2000;
+/** Milliseconds after which a turn is given up: the request that it was part of may be gone. */
+const TURN = 30_000;
+
+/** What this runtime knows without being told. */
+export interface Platform {
+  waitUntil?: (promise: Promise<unknown>) => void;
+  source?: (request: Request) => string;
+}
+
+let platform: Platform = {};
+
+/** Entries of the package say what their runtime knows. */
+export function runOn(known: Platform): void {
+  platform = known;
+}
+
+/** A ledger in the memory of this process: for one process that may forget, and for tests. */
+export function memoryStore(): Store {
+  return {
+    places: 0,
+    send: () => Promise.reject(new Error("the ledger is in memory")),
+  };
+}
+
+/**
+ * Makes a gate of a policy: the same JSON as for the proxy, as an object or as text.
+ *
+ * @throws {PolicyError} if the policy has mistakes.
+ */
+export function createGate(policy: object | string, options: GateOptions): Gate {
+  return new Gate(policy, options);
+}
+
+/** A gate. Make one for each policy and keep it: it remembers what facilitators support, and limits. */
+export class Gate {
+  readonly #policy: string;
+  readonly #options: GateOptions;
+  readonly #environment: Environment;
+  #inner: Inner;
+  #life: number;
+  #warm = false;
+  #turnBegan = 0;
+  #turnUnderWay = false;
+
+  /** Use {@link createGate}. */
+  constructor(policy: object | string, options: GateOptions) {
+    this.#policy = typeof policy === "string" ? policy : JSON.stringify(policy);
+    this.#options = options;
+    this.#environment = environment(options);
+    this.#inner = this.#load();
+    this.#life = currentLife();
+    for (const text of this.#inner.warnings()) this.#environment.log({ level: "warn", text });
+  }
+
+  /**
+   * Decides a request: refuses it, asks for payment, or lets it through to `next` and gives its response, paid for.
+   *
+   * @param context the worker's context; needed only where the runtime has no `waitUntil` of its own.
+   */
+  async fetch(request: Request, next: Next, context?: Context): Promise<Response> {
+    const keep = this.#keeper(context);
+    if (!this.#warm) await this.#warmUp(keep);
+    else this.#tendIfDue(keep);
+    const source = (this.#options.source ?? platform.source)?.(request) ?? "";
+    let side: ExchangeSide;
+    let exchange: number;
+    try {
+      const inner = this.#current();
+      side = new ExchangeSide(this.#environment, request, next);
+      keep(side.over);
+      const headers = side.headers();
+      exchange = enter(() => inner.serve(side, headers, source));
+    } catch (error) {
+      this.#environment.log({ level: "error", text: `the gate failed: ${String(error)}` });
+      return unavailable();
+    }
+    const life = currentLife();
+    const leave = () => {
+      if (life !== currentLife()) return;
+      try {
+        enter((wasm) => wasm.abandon(exchange));
+      } catch {
+        // Everything under way has heard of it.
+      }
+      side.abandoned();
+    };
+    const { signal } = request;
+    if (signal?.aborted) leave();
+    else signal?.addEventListener("abort", leave);
+    const response = await side.response;
+    signal?.removeEventListener("abort", leave);
+    return response;
+  }
+
+  /**
+   * Does the work between exchanges once: learns what facilitators support, and finds out settlements whose outcome is
+   * not known. Requests do it on their way; call it from a cron trigger if there may be none for a while.
+   */
+  async tend(context?: Context): Promise<void> {
+    await this.#turn(this.#keeper(context));
+  }
+
+  #keeper(context: Context | undefined): (promise: Promise<unknown>) => void {
+    if (context !== undefined) return (promise) => context.waitUntil(promise);
+    return platform.waitUntil ?? (() => {});
+  }
+
+  #load(): Inner {
+    const keys = this.#options.keys ?? {};
+    const key = (name: string) => {
+      const value = keys[name];
+      return typeof value === "string" ? value : undefined;
+    };
+    const wasm = instance();
+    try {
+      return new wasm.Gate(this.#policy, key, this.#options.store.places);
+    } catch (error) {
+      if (!Array.isArray(error)) throw error;
+      const mistakes = [];
+      for (let at = 0; at + 2 < error.length; at += 3) {
+        mistakes.push({ path: String(error[at]), found: String(error[at + 1]), hint: String(error[at + 2]) });
+      }
+      throw new PolicyError(mistakes);
+    }
+  }
+
+  #current(): Inner {
+    if (this.#life !== currentLife()) {
+      this.#inner = this.#load();
+      this.#life = currentLife();
+      this.#turnUnderWay = false;
+    }
+    return this.#inner;
+  }
+
+  /** Waits for the first turn, for a while: no promise of another request is waited for. */
+  async #warmUp(keep: (promise: Promise<unknown>) => void): Promise<void> {
+    const until = Date.now() + WARM_UP;
+    void this.#turn(keep);
+    while (!this.#warm && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
+    this.#warm = true;
+  }
+
+  #tendIfDue(keep: (promise: Promise<unknown>) => void): void {
+    if (Date.now() - this.#turnBegan >= (this.#options.tendEvery ?? 5) * 1000) void this.#turn(keep);
+  }
+
+  #turn(keep: (promise: Promise<unknown>) => void): Promise<void> {
+    const now = Date.now();
+    const lost = this.#turnUnderWay && now - this.#turnBegan > TURN;
+    if (this.#turnUnderWay && !lost) return Promise.resolve();
+    this.#turnUnderWay = true;
+    this.#turnBegan = now;
+    const side = new TurnSide(this.#environment);
+    const over = side.over.then(() => {
+      this.#warm = true;
+      if (this.#turnBegan === now) this.#turnUnderWay = false;
+    });
+    keep(over);
+    try {
+      const inner = this.#current();
+      enter(() => inner.tend(side, lost));
+    } catch (error) {
+      this.#environment.log({ level: "error", text: `work between requests failed: ${String(error)}` });
+      side.died();
+    }
+    return over;
+  }
+}
+
+function environment(options: GateOptions): Environment {
+  const log = logger(options.log ?? true);
+  return {
+    store: options.store,
+    service(cluster) {
+      const binding = options.facilitators?.[cluster];
+      if (binding !== undefined) return (request) => binding.fetch(request);
+      return options.fetch ?? ((request) => fetch(request));
+    },
+    event(event) {
+      if (options.onEvent !== undefined) {
+        try {
+          options.onEvent(event);
+        } catch (error) {
+          log({ level: "error", text: `onEvent threw: ${String(error)}` });
+        }
+      }
+      if ((options.log ?? true) === true && event.name === "farebox_exchanges_total") {
+        console.log(JSON.stringify({ farebox: "exchange", ...event.labels, ...event.exchange }));
+      }
+    },
+    audit(line) {
+      try {
+        (options.onAudit ?? ((line) => console.log(line)))(line);
+      } catch (error) {
+        log({ level: "error", text: `onAudit threw, and this line is lost: ${line} (${String(error)})` });
+      }
+    },
+    log,
+  };
+}
+
+function logger(log: boolean | ((line: LogLine) => void)): (line: LogLine) => void {
+  if (typeof log === "function") return log;
+  if (!log) return () => {};
+  return ({ level, text }) => console[level](JSON.stringify({ farebox: "log", level, text }));
+}
+
+export type { GateEvent };

@@ -1,0 +1,404 @@
+// What the core asks of JavaScript, for one exchange or for one turn of the work between exchanges.
+import { currentLife, settle, unwatch, watch } from "./instance.js";
+import type { Side as Contract } from "../wasm/farebox_gate.js";
+import type { Environment, Facts, Next } from "./types.js";
+
+/** The part that exchanges and the work between them share. */
+export abstract class Side implements Contract {
+  /** Resolves when nothing of it is under way any more. */
+  readonly over: Promise<void>;
+  protected readonly life = currentLife();
+  protected readonly environment: Environment;
+  #over!: () => void;
+
+  constructor(environment: Environment) {
+    this.environment = environment;
+    this.over = new Promise((resolve) => (this.#over = resolve));
+    watch(this);
+  }
+
+  callout(
+    id: number,
+    cluster: string,
+    url: string,
+    method: string,
+    headers: string[],
+    body: Uint8Array,
+    timeout: number,
+    most: number,
+  ): void {
+    this.#settleWith(id, this.#callout(cluster, url, method, headers, body, timeout, most));
+  }
+
+  async #callout(
+    cluster: string,
+    url: string,
+    method: string,
+    headers: string[],
+    body: Uint8Array,
+    timeout: number,
+    most: number,
+  ): Promise<[string, Uint8Array]> {
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), timeout);
+    try {
+      let request: Request;
+      let service;
+      try {
+        service = this.environment.service(cluster);
+        request = new Request(url, {
+          method,
+          headers: pairs(headers),
+          body: body.length > 0 ? (body as BodyInit) : null,
+          redirect: "manual",
+          signal: stop.signal,
+        });
+      } catch (error) {
+        this.log("error", `${url} cannot be asked: ${String(error)}`);
+        throw "not sent";
+      }
+      const response = await service(request);
+      return [lines(response), await bytes(response.body, most, "too large")];
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  sleep(id: number, milliseconds: number): void {
+    setTimeout(() => settle(this.life, id, true, undefined), milliseconds);
+  }
+
+  store(id: number, place: number, message: Uint8Array): void {
+    const answer = async () => {
+      try {
+        return await this.environment.store.send(place, message);
+      } catch (error) {
+        this.log("error", `the ledger's place ${place} failed: ${String(error)}`);
+        throw error;
+      }
+    };
+    this.#settleWith(id, answer());
+  }
+
+  event(name: string, labels: string[], value: number): void {
+    this.environment.event({ name, labels: Object.fromEntries(pairs(labels)), value, ...this.facts() });
+  }
+
+  audit(line: string): void {
+    this.environment.audit(line);
+  }
+
+  log(level: string, text: string): void {
+    this.environment.log({ level: level as "debug" | "info" | "warn" | "error", text });
+  }
+
+  done(): void {
+    unwatch(this);
+    this.#over();
+  }
+
+  died(): void {
+    this.#over();
+  }
+
+  body(id: number, _limit: number): void {
+    this.#settleWith(id, Promise.reject("no body"));
+  }
+
+  forward(id: number, _edits: string[]): void {
+    this.#settleWith(id, Promise.reject("nothing to forward"));
+  }
+
+  sent(id: number): void {
+    this.#settleWith(id, Promise.resolve(0));
+  }
+
+  release(_edits: string[]): void {}
+  reply(_status: number, _headers: string[], _body: Uint8Array, _grpcStatus: number | undefined): void {}
+  note(_name: string, _value: string): void {}
+
+  protected facts(): { exchange?: Facts } {
+    return {};
+  }
+
+  #settleWith(id: number, promise: Promise<unknown>): void {
+    promise.then(
+      (value) => settle(this.life, id, true, value),
+      (error: unknown) => settle(this.life, id, false, error),
+    );
+  }
+
+  /** For the exchange's own promises. */
+  protected settleWith(id: number, promise: Promise<unknown>): void {
+    this.#settleWith(id, promise);
+  }
+}
+
+/** One turn of the work between exchanges. */
+export class TurnSide extends Side {}
+
+/** One exchange: a request on its way through the gate. */
+export class ExchangeSide extends Side {
+  /** What the client gets. */
+  readonly response: Promise<Response>;
+  readonly #request: Request;
+  readonly #next: Next;
+  readonly #facts: Facts = {};
+  #answer!: (response: Response) => void;
+  #answered = false;
+  #read: Uint8Array | undefined;
+  #held: Response | undefined;
+  #counts: number | undefined;
+
+  constructor(environment: Environment, request: Request, next: Next) {
+    super(environment);
+    this.#request = request;
+    this.#next = next;
+    this.response = new Promise((resolve) => (this.#answer = resolve));
+  }
+
+  /** The request's header fields for the core, pseudo headers first. */
+  headers(): string {
+    const { method, headers, url } = this.#request;
+    const { protocol, host, pathname, search } = new URL(url);
+    let text = `:method\n${method}\n:scheme\n${protocol.slice(0, -1)}\n:authority\n${host}\n:path\n${pathname}${search}\n`;
+    for (const [name, value] of headers) {
+      if (name === "host") continue;
+      // `Headers` join fields of one name; in these a comma can be nothing else.
+      const values = COMMALESS.has(name) ? value.split(", ") : [value];
+      for (const value of values) text += `${name}\n${value}\n`;
+    }
+    return text;
+  }
+
+  override body(id: number, limit: number): void {
+    const read = async () => {
+      try {
+        this.#read = await bytes(this.#request.body, limit, "too large");
+        return this.#read;
+      } catch (error) {
+        if (error === "too large") return undefined;
+        throw error;
+      }
+    };
+    this.settleWith(id, read());
+  }
+
+  override forward(id: number, edits: string[]): void {
+    this.settleWith(id, this.#forward(edits));
+  }
+
+  async #forward(edits: string[]): Promise<string> {
+    let response: Response;
+    try {
+      response = await this.#next(this.#forwarded(edits));
+      if (this.#answered) {
+        // The client has gone, or the gate has died, meanwhile.
+        void response.body?.cancel().catch(() => {});
+      }
+    } catch (error) {
+      if (!this.#answered) this.log("error", `the upstream failed: ${String(error)}`);
+      response = new Response(null, { status: 503 });
+    }
+    this.#held = response;
+    return lines(response);
+  }
+
+  #forwarded(edits: string[]): Request {
+    const headers = new Headers(this.#request.headers);
+    const { protocol, host, pathname, search } = new URL(this.#request.url);
+    const target = { ":authority": host, ":path": pathname + search };
+    for (const [operation, name, value] of triples(edits)) {
+      if (name === ":authority" || name === ":path") target[name] = value;
+      else edit(headers, operation, name, value);
+    }
+    const init: RequestInit = { headers, redirect: "manual" };
+    if (this.#read !== undefined) {
+      init.method = this.#request.method;
+      init.signal = this.#request.signal;
+      init.body = this.#read as BodyInit;
+      return new Request(`${protocol}//${target[":authority"]}${target[":path"]}`, init);
+    }
+    if (target[":authority"] === host && target[":path"] === pathname + search) return new Request(this.#request, init);
+    return new Request(new Request(`${protocol}//${target[":authority"]}${target[":path"]}`, this.#request), init);
+  }
+
+  override sent(id: number): void {
+    this.#counts = id;
+  }
+
+  override release(edits: string[]): void {
+    const held = this.#held;
+    if (held === undefined) return this.#give(unavailable());
+    if (edits.length === 0 && this.#counts === undefined) return this.#give(held);
+    try {
+      const response = new Response(this.#counted(held.body), held);
+      for (const [operation, name, value] of triples(edits)) edit(response.headers, operation, name, value);
+      this.#give(response);
+    } catch (error) {
+      this.log("error", `the response cannot be let go: ${String(error)}`);
+      this.#give(unavailable());
+    }
+  }
+
+  override reply(status: number, headers: string[], body: Uint8Array, grpcStatus: number | undefined): void {
+    void this.#held?.body?.cancel().catch(() => {});
+    try {
+      const fields = new Headers();
+      for (const [name, value] of pairs(headers)) edit(fields, "add", name, value);
+      if (grpcStatus !== undefined) {
+        fields.set("grpc-status", String(grpcStatus));
+        fields.set("grpc-message", percentEncoded(body));
+        return this.#give(new Response(null, { status: 200, headers: fields }));
+      }
+      const nothing = status === 204 || status === 304;
+      this.#give(new Response(nothing ? null : (body as BodyInit), { status, headers: fields }));
+    } catch (error) {
+      this.log("error", `an answer cannot be given: ${String(error)}`);
+      this.#give(unavailable());
+    }
+  }
+
+  override note(name: string, value: string): void {
+    (this.#facts as Record<string, string>)[name] = value;
+  }
+
+  /** The body, and whoever wants to know hears how much of it was sent. */
+  #counted(body: ReadableStream<Uint8Array> | null): ReadableStream<Uint8Array> | null {
+    const counts = this.#counts;
+    if (counts === undefined || body === null) return body;
+    this.#counts = undefined;
+    const reader = body.getReader();
+    let sent = 0;
+    const tell = () => settle(this.life, counts, true, sent);
+    return new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (!done) {
+            sent += value.byteLength;
+            return controller.enqueue(value);
+          }
+          controller.close();
+        } catch (error) {
+          controller.error(error);
+        }
+        tell();
+      },
+      cancel(reason) {
+        tell();
+        return reader.cancel(reason);
+      },
+    });
+  }
+
+  /** The client has gone. */
+  abandoned(): void {
+    void this.#held?.body?.cancel().catch(() => {});
+    this.#give(unavailable());
+  }
+
+  override done(): void {
+    this.#give(unavailable()); // unless it was decided
+    super.done();
+  }
+
+  override died(): void {
+    this.log("error", "the gate died in the middle of this exchange");
+    this.#give(unavailable());
+    super.died();
+  }
+
+  protected override facts(): { exchange: Facts } {
+    return { exchange: this.#facts };
+  }
+
+  #give(response: Response): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#answer(response);
+    const counts = this.#counts;
+    this.#counts = undefined;
+    // Not from within the instance, which is on its way out of a call.
+    if (counts !== undefined) queueMicrotask(() => settle(this.life, counts, true, 0));
+  }
+}
+
+/** Fields of the client whose values have no comma. */
+const COMMALESS = new Set(["payment-signature", "x-payment", "capability-token"]);
+
+/** What an exchange ends with that was never decided. */
+export function unavailable(): Response {
+  return new Response('{"type":"about:blank","title":"Service Unavailable","status":503}', {
+    status: 503,
+    headers: { "content-type": "application/problem+json", "cache-control": "no-store", "retry-after": "1" },
+  });
+}
+
+/** A response's status and header fields for the core. */
+function lines(response: Response): string {
+  let text = `:status\n${response.status}\n`;
+  if (response.body === null) text += ":end\n1\n";
+  for (const [name, value] of response.headers) text += `${name}\n${value}\n`;
+  return text;
+}
+
+/** All bytes of a stream; throws `complaint` as soon as there are more than `most`. */
+async function bytes(stream: ReadableStream<Uint8Array> | null, most: number, complaint: string): Promise<Uint8Array> {
+  if (stream === null) return new Uint8Array();
+  const reader = stream.getReader();
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.length;
+    if (length > most) {
+      void reader.cancel().catch(() => {});
+      throw complaint;
+    }
+    parts.push(value);
+  }
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+function edit(headers: Headers, operation: string, name: string, value: string): void {
+  if (operation === "remove") headers.delete(name);
+  else if (operation === "set") headers.set(name, byteString(value));
+  else headers.append(name, byteString(value));
+}
+
+/** Header values are bytes: text beyond ASCII goes as UTF-8, one character for each byte. */
+function byteString(value: string): string {
+  if (!/[^\0-\x7f]/.test(value)) return value;
+  return String.fromCharCode(...new TextEncoder().encode(value));
+}
+
+/** gRPC's encoding of a status message. */
+function percentEncoded(message: Uint8Array): string {
+  let text = "";
+  for (const byte of message) {
+    const plain = byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
+    text += plain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return text;
+}
+
+function pairs(flat: string[]): [string, string][] {
+  const all: [string, string][] = [];
+  for (let at = 0; at + 1 < flat.length; at += 2) all.push([flat[at]!, flat[at + 1]!]);
+  return all;
+}
+
+function triples(flat: string[]): [string, string, string][] {
+  const all: [string, string, string][] = [];
+  for (let at = 0; at + 2 < flat.length; at += 3) all.push([flat[at]!, flat[at + 1]!, flat[at + 2]!]);
+  return all;
+}

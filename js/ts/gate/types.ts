@@ -1,0 +1,100 @@
+/** Whatever stands behind the gate: it gets the request as the gate lets it through. */
+export type Next = (request: Request) => Promise<Response> | Response;
+
+/** What a worker runtime gives with each request. */
+export interface Context {
+  /** Keeps the worker going until this promise settles, also when the client has gone. */
+  waitUntil(promise: Promise<unknown>): void;
+}
+
+/** Something that answers requests, such as a service binding. */
+export interface Fetcher {
+  fetch(request: Request): Promise<Response>;
+}
+
+/** Where the gate keeps what must not be forgotten: which payments were used, and with which outcome. */
+export interface Store {
+  /** How many places the ledger is spread over; 0: it is kept in the memory of this process. */
+  readonly places: number;
+  /**
+   * Carries a message to a place, and brings back the answer of the `Place` there. Throws if none came.
+   */
+  send(place: number, message: Uint8Array): Promise<Uint8Array>;
+}
+
+/** What is known of an exchange when it was decided. */
+export interface Facts {
+  /** The route's name. */
+  route?: string;
+  /** What was decided: `free`, `paid`, `payment_required`, another code of a problem. */
+  decision?: string;
+  /** CAIP-10 account that paid. */
+  payer?: string;
+  /** Amount charged, in atomic units. */
+  amount?: string;
+  /** Transaction that settled the payment. */
+  transaction?: string;
+  /** Id of the capability token that was shown. */
+  token?: string;
+}
+
+/** Something worth counting, under the name of the proxy's metric. */
+export interface GateEvent {
+  /** `farebox_exchanges_total`, `farebox_callouts_total`, … */
+  name: string;
+  /** The metric's labels. */
+  labels: Record<string, string>;
+  /** What a counter grows by, a histogram records, or a gauge is now. */
+  value: number;
+  /** The exchange that it happened in. */
+  exchange?: Facts;
+}
+
+/** A line of the log. It never carries a credential. */
+export interface LogLine {
+  level: "debug" | "info" | "warn" | "error";
+  text: string;
+}
+
+/** How a gate is set up. */
+export interface GateOptions {
+  /** The ledger: `memoryStore()`, or `durableObjectStore(env.LEDGER)` of `farebox/durable-object`. */
+  store: Store;
+  /** The variables that the policy names for secrets: a Worker's `env`, or `process.env`. */
+  keys?: Record<string, unknown>;
+  /** Facilitators and nodes that are reached by a binding, by the `cluster` that the policy names for them. */
+  facilitators?: Record<string, Fetcher>;
+  /** Reaches all others; the runtime's `fetch` if absent. */
+  fetch?: (request: Request) => Promise<Response>;
+  /** Hears of everything that the proxy would count. Must not throw. */
+  onEvent?: (event: GateEvent) => void;
+  /** Where lines go: `true` (the default): JSON on the console, one line for each exchange and each notice. */
+  log?: boolean | ((line: LogLine) => void);
+  /** Hears of every line of the audit log, which must be kept in order; the console if absent. Must not throw. */
+  onAudit?: (line: string) => void;
+  /** The client's address, for limits. By default what Cloudflare says (`cf-connecting-ip`), and nothing elsewhere. */
+  source?: (request: Request) => string;
+  /** Seconds between two turns of the work between exchanges; 5 if absent. */
+  tendEvery?: number;
+}
+
+/** A policy that is refused: every mistake in it, with the field and the remedy. */
+export class PolicyError extends Error {
+  override readonly name = "PolicyError";
+  /** All mistakes, in the order of their fields. */
+  readonly mistakes: readonly { path: string; found: string; hint: string }[];
+
+  constructor(mistakes: { path: string; found: string; hint: string }[]) {
+    super(mistakes.map(({ path, found, hint }) => `${path || "policy"}: ${found}; ${hint}`).join("\n"));
+    this.mistakes = mistakes;
+  }
+}
+
+/** What a side needs to know of its gate. */
+export interface Environment {
+  readonly store: Store;
+  service(cluster: string): (request: Request) => Promise<Response>;
+  event(event: GateEvent): void;
+  audit(line: string): void;
+  log(line: LogLine): void;
+}

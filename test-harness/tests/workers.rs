@@ -1,0 +1,70 @@
+//! The npm package's gate in real workerd. `FAREBOX_CASES=word` plays the cases of the decision corpus whose name or
+//! policy has the word.
+
+use rig::package::{self, Package};
+use rig::stack::{fault_policy, test_policy};
+use rig::tools::WorkerTools;
+use rig::workerd::WorkerStack;
+use rig::{Tools, corpus, money, scenario};
+
+fn made() -> (Tools, WorkerTools, Package) {
+    let tools = Tools::ensure(&|step| eprintln!("· {step}")).unwrap();
+    let workers = tools.workers(&|step| eprintln!("· {step}")).unwrap();
+    let package = package::build(&tools, &workers).unwrap();
+    (tools, workers, package)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_official_client_pays_through_a_worker_after_and_before() {
+    let (tools, workers, package) = made();
+    let stack = WorkerStack::start(&tools, &workers, &package, test_policy, Ok).await.unwrap();
+    for path in ["/plain/after", "/plain/before"] {
+        let paid = scenario::buy(&stack, path).await.unwrap();
+        assert_eq!((paid.bought.status, paid.payee_delta, paid.hits), (200, 10_000, 1), "{path}: {paid:?}");
+        assert_eq!(paid.transferred, Some(10_000), "{path}: {paid:?}");
+        assert!(!paid.payment_leaked);
+    }
+    let failed = scenario::buy(&stack, "/fail").await.unwrap();
+    assert_eq!((failed.bought.status, failed.payee_delta), (500, 0), "{failed:?}");
+    let log = stack.workerd.log().unwrap();
+    assert!(log.lines().any(|line| line.contains(r#""decision":"paid""#) && line.contains("0x")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rows_of_the_fault_matrix_come_out_in_a_worker_as_in_envoy() {
+    const ROWS: [&str; 9] = [
+        "settle: nothing wrong",
+        "verify: reset",
+        "verify: refused",
+        "settle: reset, done",
+        "settle: refused",
+        "settle: pending once",
+        "client gone: verify",
+        "client gone: upstream",
+        "client gone: settle",
+    ];
+    let (tools, workers, package) = made();
+    let stack = WorkerStack::start(&tools, &workers, &package, fault_policy, Ok).await.unwrap();
+    let mut complaints = Vec::new();
+    let rows = money::rows().unwrap().into_iter().filter(|row| ROWS.contains(&row.fault.as_str()));
+    for (number, row) in rows.enumerate() {
+        match money::try_row(&stack, &row, number).await {
+            Ok(tried) => complaints.extend(tried.complaints()),
+            Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
+        }
+    }
+    assert!(complaints.is_empty(), "{}\n{}", complaints.join("\n"), stack.workerd.log().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workerd_decides_every_case_as_written() {
+    let (_, workers, package) = made();
+    let word = std::env::var("FAREBOX_CASES").unwrap_or_default();
+    let wanted = |case: &corpus::Case| case.name.contains(&word) || case.policy.contains(&word);
+    let decided = corpus::decisions_in_workerd(&workers, &package, wanted).await.unwrap();
+    eprintln!("{} cases over {} rules, {} left out", decided.cases, decided.rules, decided.left_out);
+    decided.pending.iter().for_each(|pending| eprintln!("pending: {pending}"));
+    decided.differs.iter().for_each(|differs| eprintln!("differs: {differs}"));
+    assert!(decided.wrong.is_empty(), "{}", decided.wrong.join("\n"));
+    assert!(decided.cases >= 120 || !word.is_empty());
+}
