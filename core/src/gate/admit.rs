@@ -3,7 +3,7 @@
 use super::Visit;
 use super::earlier::Earlier;
 use super::hold::Hold;
-use super::limits::Forwarded;
+use super::limits::{Forwarded, Source};
 use super::refusal::Refusal;
 use super::settle::{GRACE, NotPaid, settle, unknown};
 use super::token::drawn::Drawing;
@@ -59,7 +59,7 @@ impl<H: Host> Admitted<H> {
         edits.remove("dpop");
         let chain = drawing.chain();
         edits.set("farebox-payer", chain.payer());
-        edits.set("farebox-token-id", chain.leaf().token.jti.clone());
+        edits.set("farebox-token-id", chain.leaf().name.to_string());
         let remaining = drawing.remaining();
         if !remaining.is_empty() {
             edits.set("farebox-remaining", remaining);
@@ -83,7 +83,7 @@ pub(super) struct Case<'a, H: Host> {
     pub(super) visit: &'a Visit<'a>,
     pub(super) route: &'a Route,
     pub(super) menu: Rc<Menu>,
-    pub(super) source: &'a str,
+    pub(super) source: &'a Source<'a>,
     /// The key that the paying request introduces: what it buys is bound to it.
     pub(super) holder: Option<PublicKey>,
 }
@@ -103,7 +103,7 @@ impl Gate {
             Access::Denied => return Err(Problem::new(Code::RouteDenied, "the policy denies this route").into()),
             Access::Priced(_) => {}
         }
-        let source = &source();
+        let source = &Source::new(&source);
         let mut case = Case { gate: self, host, visit, route, menu: self.menu(route), source, holder: None };
         let url = visit.request.url();
         let payment = Payment::find(headers, &case.menu, case.resource(&url))?;
@@ -120,7 +120,7 @@ impl Gate {
             }
         }
         match payment {
-            None if !self.counters.challenge(source, host.now_millis()) => {
+            None if !self.counters.challenge(source.get(), host.now_millis()) => {
                 Err(Problem::new(Code::TooManyRequests, "too many challenges for this address").into())
             }
             None => {
@@ -191,7 +191,7 @@ impl<H: Host> Case<'_, H> {
 
     /// Finds the offer that the payment answers and checks it, without asking anybody.
     fn check(&self, payment: &Payment, now: u64) -> Result<(Offer, Checked), Problem> {
-        if !self.gate.counters.may_pay(self.source, self.host.now_millis()) {
+        if !self.gate.counters.may_pay(self.source.get(), self.host.now_millis()) {
             return Err(Problem::new(Code::TooManyRequests, "too many payments from this address were no good"));
         }
         let checked = || {
@@ -202,7 +202,7 @@ impl<H: Host> Case<'_, H> {
         };
         let checked = checked();
         if checked.is_err() {
-            self.gate.counters.payment_failed(self.source, self.host.now_millis());
+            self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
         }
         if let (Ok(_), Some(account)) = (&checked, payment.account())
             && !self.gate.counters.may_forward(&account, self.host.now_millis())
@@ -273,7 +273,7 @@ impl<H: Host> Case<'_, H> {
         payment: Payment,
         proven: bool,
     ) -> Result<Admitted<H>, Refusal> {
-        let Some(_place) = self.gate.counters.verify(self.source) else {
+        let Some(_place) = self.gate.counters.verify(self.source.get()) else {
             hold.release().await;
             return Err(Problem::new(Code::TooManyRequests, "too many payments of this address at once").into());
         };
@@ -289,7 +289,7 @@ impl<H: Host> Case<'_, H> {
             }
             Verdict::Invalid { reason } => {
                 hold.release().await;
-                self.gate.counters.payment_failed(self.source, self.host.now_millis());
+                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
                 let problem = Problem::new(rail::refusal(&reason), format!("the facilitator refuses it: {reason}"));
                 return Err(self.challenge(problem, &reason));
             }

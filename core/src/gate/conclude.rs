@@ -2,6 +2,7 @@
 
 use super::admit::{Admitted, Case, Verified};
 use super::hold::Hold;
+use super::limits::Source;
 use super::refusal::Refusal;
 use super::settle::{GRACE, NotPaid, settle, unknown};
 use super::token::drawn::Drawing;
@@ -47,7 +48,7 @@ impl Outcome {
         }
         owned::keep_private(&mut edits);
         let chain = drawing.chain();
-        let token = Some((chain.payer().to_owned(), chain.leaf().token.jti.clone()));
+        let token = Some((chain.payer().to_owned(), chain.leaf().name.to_string()));
         Self { decision, edits, paid: None, token }
     }
 
@@ -245,7 +246,7 @@ impl<H: Host> Ending<'_, H> {
             draw: &drawn,
             payer: Some(chain.payer()),
             status: Some(self.status),
-            tok: Some(&chain.leaf().token.jti),
+            tok: Some(&chain.leaf().name),
             ..Entry::new(Kind::Draw, self.visit.name())
         };
         self.gate.record(self.host, &entry);
@@ -301,7 +302,8 @@ impl Service {
 fn refused<H: Host>(gate: &Rc<Gate>, host: &H, visit: &Visit<'_>, not_paid: NotPaid) -> Refusal {
     match visit.route {
         Some(route) => {
-            Case { gate, host, visit, route, menu: gate.menu(route), source: "", holder: None }.refused(not_paid)
+            Case { gate, host, visit, route, menu: gate.menu(route), source: &Source::new(&String::new), holder: None }
+                .refused(not_paid)
         }
         None => unknown().into(),
     }

@@ -3,7 +3,7 @@
 use super::Gate;
 use crate::host::Host;
 use crate::policy::Limits;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -59,6 +59,23 @@ impl Counters {
         }
         *count += 1;
         Some(Verifying { all: Rc::clone(&self.verifying), source: source.to_owned() })
+    }
+}
+
+/// The client's address, found out when it is asked for: that costs a question to the host.
+pub(super) struct Source<'a> {
+    find: &'a dyn Fn() -> String,
+    found: OnceCell<String>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(find: &'a dyn Fn() -> String) -> Self {
+        Self { find, found: OnceCell::new() }
+    }
+
+    /// The address.
+    pub(super) fn get(&self) -> &str {
+        self.found.get_or_init(self.find)
     }
 }
 

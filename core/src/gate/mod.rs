@@ -42,7 +42,7 @@ use crate::problem::{Code, Problem};
 use crate::rail::{Breakers, Knowledge, Menu};
 use crate::receipt::{Entry, Kind};
 use admit::{Admitted, Case};
-use limits::Counters;
+use limits::{Counters, Source};
 use refusal::{Form, Refusal};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -132,7 +132,7 @@ impl Gate {
             admitted.body().zip(self.policy.tokens().and_then(|tokens| tokens.max_body_bytes))
         {
             let body = exchange.body(limit).await;
-            let source = String::new();
+            let source = Source::new(&String::new);
             let case = Case {
                 gate: &self,
                 host: &host,
@@ -219,7 +219,8 @@ impl Gate {
             return None;
         }
         let visit = Visit { request: request.clone(), route: Some(&self.own) };
-        let source = exchange.source();
+        let source = || exchange.source().to_owned();
+        let source = &Source::new(&source);
         let case =
             Case { gate: self, host, visit: &visit, route: &self.own, menu: Rc::default(), source, holder: None };
         Some(match admin {

@@ -48,7 +48,12 @@ impl CounterId {
     /// asset. Windows of different length are told apart by the draw.
     #[must_use]
     pub fn of(grant: u8, unit: &str) -> Self {
-        let [a, b, c, d, e, f, g, ..] = sha256(&[unit.as_bytes()]);
+        // The two that every token has cost no hash; nothing else's begins like theirs but by accident.
+        let [a, b, c, d, e, f, g] = match unit {
+            "call" => [0, 0, 0, 0, 0, 0, 1],
+            "byte" => [0, 0, 0, 0, 0, 0, 2],
+            _ => first(&sha256(&[unit.as_bytes()])),
+        };
         Self([grant, a, b, c, d, e, f, g])
     }
 

@@ -130,12 +130,6 @@ impl Revoked {
         revoked
     }
 
-    /// Whether nothing is revoked.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.before.is_empty()
-    }
-
     /// Whether this link, and so the whole chain, is refused.
     #[must_use]
     pub fn refuses(&self, link: &Facts) -> bool {

@@ -1,54 +1,11 @@
 //! What a call draws of its token, and what becomes of the draw.
 
 use super::super::limits::Forwarded;
-use super::present::SKEW;
 use crate::host::{Event, Held, Host, Level};
-use crate::ledger::{CounterId, Draw, DrawError, FamilyId, LinkId, Reservation, Store};
-use crate::token::{Allowed, Chain, Per, Unit};
+use crate::ledger::{CounterId, Reservation, Store};
+use crate::token::{Chain, Per, Unit};
+use std::cell::OnceCell;
 use std::rc::Rc;
-
-/// A draw about to be made.
-pub(super) struct Prepared {
-    /// `None`: the token has no counters.
-    pub(super) draw: Option<Draw>,
-    /// Whether it counts over the token's life, so that what an earlier life of the ledger knew would be missed.
-    pub(super) counts: bool,
-    /// Counters of bytes: what is drawn of them is known when the response has gone.
-    pub(super) bytes: Vec<CounterId>,
-}
-
-/// What a call of this `cost` draws, under these grants of the chain's links (root first).
-///
-/// # Errors
-/// If the chain has more counters than a draw may touch.
-pub(super) fn draw(chain: &Chain, allowed: &Allowed<'_>, cost: &[(Unit, u128)]) -> Result<Prepared, DrawError> {
-    let root = &chain.root().token;
-    let mut draw = Draw::new(FamilyId::of(&root.jti), root.exp.saturating_add(SKEW));
-    let (mut any, mut counts, mut bytes) = (false, false, Vec::new());
-    for (position, (link, index, grant)) in allowed.links().enumerate() {
-        if position > 0 {
-            draw.child(LinkId::of(&link.name), link.token.exp.saturating_add(SKEW))?;
-        }
-        let index = u8::try_from(index).unwrap_or(u8::MAX);
-        for limit in &grant.limits {
-            let id = CounterId::of(index, limit.unit.wire());
-            let cost = cost.iter().find_map(|(unit, amount)| (*unit == limit.unit).then_some(*amount)).unwrap_or(0);
-            match limit.per {
-                Per::Call => continue,
-                Per::Token => {
-                    draw.budget(id, limit.max, cost)?;
-                    counts = true;
-                }
-                Per::Window(seconds) => draw.rate(id, seconds, limit.max, cost)?,
-            }
-            any = true;
-            if limit.unit == Unit::Byte && !bytes.contains(&id) {
-                bytes.push(id);
-            }
-        }
-    }
-    Ok(Prepared { draw: any.then_some(draw), counts, bytes })
-}
 
 /// A draw that was charged, for a request that is not served yet.
 ///
@@ -57,11 +14,13 @@ pub(in crate::gate) struct Drawing<H: Host> {
     host: H,
     chain: Rc<Chain>,
     reservation: Option<Reservation>,
-    bytes: Vec<CounterId>,
+    /// Counters of bytes: what is drawn of them is known when the response has gone.
+    bytes: Vec<(CounterId, u128)>,
     cost: Vec<(Unit, u128)>,
     /// SHA-256 of the body that the proof is about.
     pub(in crate::gate) body: Option<[u8; 32]>,
     forwarded: Option<Forwarded<H>>,
+    remaining: OnceCell<String>,
     went: bool,
 }
 
@@ -70,12 +29,22 @@ impl<H: Host> Drawing<H> {
         host: &H,
         chain: Rc<Chain>,
         reservation: Option<Reservation>,
-        bytes: Vec<CounterId>,
+        bytes: Vec<(CounterId, u128)>,
         cost: Vec<(Unit, u128)>,
         body: Option<[u8; 32]>,
         forwarded: Forwarded<H>,
     ) -> Self {
-        Self { host: host.clone(), chain, reservation, bytes, cost, body, forwarded: Some(forwarded), went: false }
+        Self {
+            host: host.clone(),
+            chain,
+            reservation,
+            bytes,
+            cost,
+            body,
+            forwarded: Some(forwarded),
+            remaining: OnceCell::new(),
+            went: false,
+        }
     }
 
     /// The token.
@@ -83,10 +52,13 @@ impl<H: Host> Drawing<H> {
         &self.chain
     }
 
-    /// What is left, as the upstream and the client are told: `call=7`, and so on for each unit that is limited.
-    pub(in crate::gate) fn remaining(&self) -> String {
-        let Some(reservation) = &self.reservation else { return String::new() };
-        remaining(&self.chain, |unit| reservation.left().budget(unit))
+    /// What is left, as the upstream and the client are told: `call=7`, and so on for each unit that is limited; empty
+    /// if none is.
+    pub(in crate::gate) fn remaining(&self) -> &str {
+        self.remaining.get_or_init(|| {
+            let left = self.reservation.as_ref().map(Reservation::left);
+            left.map(|left| remaining(&self.chain, |unit| left.budget(unit))).unwrap_or_default()
+        })
     }
 
     /// What was drawn over the token's life: unit, amount, and what is left.
@@ -118,7 +90,7 @@ impl<H: Host> Drawing<H> {
         let (host, counters, sent) = (self.host.clone(), std::mem::take(&mut self.bytes), held.sent());
         self.host.spawn(async move {
             let bytes = sent.await;
-            let used: Vec<(CounterId, u128)> = counters.into_iter().map(|counter| (counter, bytes.into())).collect();
+            let used: Vec<_> = counters.into_iter().map(|(counter, _)| (counter, u128::from(bytes))).collect();
             if let Err(error) = host.store().commit(reservation, &used, host.now_millis()).await {
                 let text = format!("the bytes of a response were not charged: {error}");
                 host.event(&Event::Log { level: Level::Error, text: &text });

@@ -34,7 +34,7 @@ impl<H: Host> Case<'_, H> {
         if !matches!(method, "GET" | "HEAD") {
             return Err(Problem::new(Code::MethodNotAllowed, "allowed here: GET, HEAD").into());
         }
-        if !self.gate.counters.challenge(self.source, self.host.now_millis()) {
+        if !self.gate.counters.challenge(self.source.get(), self.host.now_millis()) {
             return Err(Problem::new(Code::TooManyRequests, "too many questions from this address").into());
         }
         let shown = Shown::find(headers, Fields::Both).map_err(|error| self.refuse_proof(&error))?;
@@ -46,9 +46,9 @@ impl<H: Host> Case<'_, H> {
         let family = FamilyId::of(&chain.root().token.jti);
         let left = self.ledger(self.host.store().left(&family, self.host.now_millis()).await)?;
         let left = left.unwrap_or_default();
-        let leaf = &chain.leaf().token;
+        let leaf = chain.leaf();
         let told = remaining(&chain, |unit| Some(left.budget(unit).unwrap_or_else(|| untouched(&chain, unit))));
-        let body = json!({ "token": leaf.jti, "expires": leaf.exp, "remaining": told });
+        let body = json!({ "token": leaf.name, "expires": chain.expires(), "remaining": told });
         Ok(json_reply(&body, "no-store"))
     }
 
@@ -57,13 +57,13 @@ impl<H: Host> Case<'_, H> {
         if self.visit.request.method() != "POST" {
             return Err(Problem::new(Code::MethodNotAllowed, "allowed here: POST").into());
         }
-        if !self.gate.counters.may_pay(self.source, self.host.now_millis()) {
+        if !self.gate.counters.may_pay(self.source.get(), self.host.now_millis()) {
             return Err(Problem::new(Code::TooManyRequests, "too many refused requests from this address").into());
         }
         let asked = match self.asked(admin, headers) {
             Ok(asked) => asked,
             Err(why) => {
-                self.gate.counters.payment_failed(self.source, self.host.now_millis());
+                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
                 return Err(Problem::new(Code::AdminRefused, why).into());
             }
         };

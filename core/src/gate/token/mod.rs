@@ -15,7 +15,7 @@ pub(super) mod issue;
 mod present;
 
 use crate::host::{Host, HostError};
-use crate::ledger::{Facts, Revoked, Store, StoreError, Subject};
+use crate::ledger::{Revoked, Store, StoreError};
 use crate::policy::Tokens;
 use crate::token::{Cache, Chain, Issuer, TokenError};
 use std::cell::{Cell, RefCell};
@@ -65,17 +65,6 @@ impl Desk {
             self.revoked_at.set(Some(revocations.epoch));
         }
         let revoked = self.revoked.borrow();
-        if revoked.is_empty() {
-            return Ok(false);
-        }
-        let payer = Subject::of(chain.payer());
-        Ok(chain.links().enumerate().any(|(position, link)| {
-            revoked.refuses(&Facts {
-                token: Subject::of(&link.token.jti),
-                holder: link.token.cnf.as_ref().map(|holder| Subject::of(&holder.thumbprint)),
-                payer: (position == 0).then_some(payer),
-                issued_at: link.token.iat,
-            })
-        }))
+        Ok(chain.links().any(|link| revoked.refuses(&link.facts)))
     }
 }

@@ -5,7 +5,7 @@ use super::super::admit::{Admitted, Case};
 use super::super::limits::Forwarded;
 use super::super::refusal::Refusal;
 use super::documents;
-use super::drawn::{Drawing, draw};
+use super::drawn::Drawing;
 use crate::crypto::keys::PublicKey;
 use crate::host::{BodyError, Host};
 use crate::http::Headers;
@@ -15,7 +15,7 @@ use crate::policy::{Tokens, method};
 use crate::problem::{Code, Problem};
 use crate::proof::{self, Bound, ProofError, Reason, Shown, Window};
 use crate::rail;
-use crate::token::{Call, Chain, Constraint, TokenError, Unit};
+use crate::token::{Call, Chain, Constraint, Per, TokenError, Unit};
 use std::rc::Rc;
 
 /// Seconds that clocks may differ.
@@ -42,33 +42,38 @@ impl<H: Host> Case<'_, H> {
         let call = if mutant::is("loose_grants") { anywhere(&chain, call) } else { call };
         let allowed = chain.authorises(&call).map_err(|error| self.refuse_token(&error))?;
         let body = self.prove(tokens, shown, &chain, headers).await?;
-        let leaf = &chain.leaf().token;
-        if !self.gate.counters.may_forward(&leaf.jti, self.host.now_millis()) {
+        let leaf = chain.leaf();
+        if !self.gate.counters.may_forward(&leaf.name, self.host.now_millis()) {
             let detail = "too many requests with this token were forwarded and not charged";
             return Err(Problem::new(Code::TooManyRequests, detail).into());
         }
         let too_many = |_| Problem::new(Code::TokenScope, "the token has more limits than are counted for one call");
-        let prepared = draw(&chain, &allowed, &cost).map_err(too_many)?;
-        if prepared.counts
+        let limits = || allowed.links().flat_map(|(_, _, grant)| &grant.limits);
+        let counted = limits().any(|limit| limit.per != Per::Call) && !mutant::is("no_draw");
+        if limits().any(|limit| limit.per == Per::Token)
             && !(tokens.honours_lost || mutant::is("no_epoch"))
             && chain.root().token.epoch != Some(self.ledger(self.host.store().epoch().await)?)
         {
             let problem = Problem::new(Code::LedgerLost, "what this token was used for is not known any more");
             return Err(self.challenge(problem, Code::LedgerLost.wire()));
         }
-        let reservation = match prepared.draw.filter(|_| !mutant::is("no_draw")) {
-            None => None,
-            Some(draw) => match self.ledger(self.host.store().reserve(draw, self.host.now_millis()).await)? {
-                Drawn::Reserved(reservation) => Some(reservation),
-                refused => return Err(self.refuse_draw(&refused)),
-            },
+        let reservation = match counted {
+            false => None,
+            true => {
+                let draw = allowed.draw(SKEW).map_err(too_many)?;
+                match self.ledger(self.host.store().reserve(draw, self.host.now_millis()).await)? {
+                    Drawn::Reserved(reservation) => Some(reservation),
+                    refused => return Err(self.refuse_draw(&refused)),
+                }
+            }
         };
-        let forwarded = Forwarded::new(self.gate, self.host, Some(leaf.jti.clone()));
+        let bytes = allowed.used(&Unit::Byte, 0);
+        let forwarded = Forwarded::new(self.gate, self.host, Some(leaf.name.to_string()));
         Ok(Admitted::Drawn(Box::new(Drawing::new(
             self.host,
             Rc::clone(&chain),
             reservation,
-            prepared.bytes,
+            bytes,
             cost,
             body,
             forwarded,
@@ -146,13 +151,13 @@ impl<H: Host> Case<'_, H> {
         if let Some(known) = desk.known(credential) {
             return Ok(known);
         }
-        if !self.gate.counters.may_pay(self.source, self.host.now_millis()) {
+        if !self.gate.counters.may_pay(self.source.get(), self.host.now_millis()) {
             let detail = "too many credentials from this address were no good";
             return Err(Problem::new(Code::TooManyRequests, detail).into());
         }
         desk.verify(self.host, tokens, credential, SKEW).map_err(|error| {
             if error != TokenError::Expired {
-                self.gate.counters.payment_failed(self.source, self.host.now_millis());
+                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
             }
             self.refuse_token(&error)
         })
