@@ -80,6 +80,8 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod crypto;
+#[cfg(any(test, feature = "test-host"))]
+pub mod fuzz;
 pub mod gate;
 pub mod host;
 pub mod http;
