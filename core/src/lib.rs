@@ -79,9 +79,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod agent;
 pub mod crypto;
-#[cfg(any(test, feature = "test-host"))]
-pub mod fuzz;
 pub mod gate;
 pub mod host;
 pub mod http;

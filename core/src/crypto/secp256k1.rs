@@ -22,11 +22,14 @@ pub fn recover(digest: &[u8; 32], signature: &[u8]) -> Option<[u8; 20]> {
     if parsed.normalize_s() != parsed {
         return None;
     }
-    let key = VerifyingKey::recover_from_prehash(digest, &parsed, RecoveryId::new(odd, false)).ok()?;
+    address(&VerifyingKey::recover_from_prehash(digest, &parsed, RecoveryId::new(odd, false)).ok()?)
+}
+
+/// The Ethereum address of a key.
+fn address(key: &VerifyingKey) -> Option<[u8; 20]> {
     let point = key.to_sec1_point(false);
     let (_, xy) = point.as_bytes().split_first()?;
-    let (_, address) = keccak256(&[xy]).split_last_chunk::<20>().map(|(head, tail)| (head.len(), *tail))?;
-    Some(address)
+    keccak256(&[xy]).last_chunk::<20>().copied()
 }
 
 /// A signing key for ES256K. Its bytes are wiped when it is dropped.
@@ -49,6 +52,25 @@ impl Key {
     #[must_use]
     pub fn public(&self) -> [u8; 33] {
         compressed(self.0.verifying_key()).unwrap_or([0; 33])
+    }
+
+    /// The Ethereum address of the key.
+    #[must_use]
+    pub fn address(&self) -> Option<[u8; 20]> {
+        address(self.0.verifying_key())
+    }
+
+    /// The signature over a digest as Ethereum writes it: `r`, `s` in the lower half, and `v`, 27 or 28. The nonce is
+    /// that of RFC 6979.
+    #[must_use]
+    pub fn sign_recoverable(&self, digest: &[u8; 32]) -> [u8; 65] {
+        // Signing puts `s` into the lower half, and the parity is of that signature.
+        let (signature, parity) = self.0.sign_prehash_recoverable(digest);
+        let mut bytes = [27 + u8::from(parity.is_y_odd()); 65];
+        for (to, from) in bytes.iter_mut().zip(signature.to_bytes()) {
+            *to = from;
+        }
+        bytes
     }
 
     /// The signature over the SHA-256 of `message`: `r` and `s`, 32 bytes each, `s` in the lower half. The nonce is

@@ -38,6 +38,11 @@ pub(crate) fn names() -> String {
     NAMES.map(|(name, _)| name).join(", ")
 }
 
+/// The chain id of the network of this name.
+pub(crate) fn chain_of(name: &str) -> Option<u64> {
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, id)| *id)
+}
+
 /// The network's name in version 1, if an offer of these terms can be made in it.
 #[must_use]
 pub fn name_of(terms: &Terms) -> Option<&'static str> {

@@ -1,0 +1,268 @@
+//! What the answer to a paid request says about the money.
+//!
+//! A seller's word is not proof. It can say that it charged less than it may still take, so what is believed is what
+//! costs more, unless the policy trusts the seller; and everything that does not fit what was offered is a fault, of
+//! which the policy's breaker counts only so many.
+
+use super::challenge::{SignedForm, form};
+use super::counters::{Outcome, Reservation};
+use super::money::{self, AccountId, AssetId};
+use super::policy::Policy;
+use super::request::Url;
+use super::seller::{self, Paid};
+use crate::http::Headers;
+use crate::json;
+use crate::rail::x402::{v1, wire};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+/// Bytes of a settlement header's value and of a problem's body that are read.
+pub const MAX_BYTES: usize = 32 * 1024;
+const MAX_DEPTH: usize = 16;
+/// Seconds between two attempts, if the seller names none, and the most that it can name.
+const AGAIN_AFTER: u64 = 2;
+const MOST_AFTER: u64 = 30;
+
+/// Something that is wrong with how a seller dealt with a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It charged another amount than it offered.
+    Amount,
+    /// It settled on another network.
+    Network,
+    /// It names somebody else as the payer.
+    Payer,
+    /// Its settlement cannot be read.
+    Unreadable,
+    /// It gave no receipt, and the policy wants one.
+    NoReceipt,
+    /// Its receipt is not for this payment, or not signed by whom it should be.
+    BadReceipt,
+    /// It refused the payment.
+    Refused,
+}
+
+impl Fault {
+    /// The fault on the wire.
+    #[must_use]
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Amount => "amount",
+            Self::Network => "network",
+            Self::Payer => "payer",
+            Self::Unreadable => "unreadable",
+            Self::NoReceipt => "no_receipt",
+            Self::BadReceipt => "bad_receipt",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What is to be done with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Give it to whoever asked.
+    Deliver,
+    /// Send the same request with the same payment again after so many milliseconds, if the request can be repeated;
+    /// else give it to whoever asked.
+    Resend(u64),
+}
+
+/// An answer, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What became of the payment.
+    pub outcome: Outcome,
+    /// What is to be done.
+    pub next: Next,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// The gate's code, or the settlement's reason, of an answer that refuses. Text of the seller: it decides nothing.
+    pub code: Option<String>,
+    /// The transaction that the seller names.
+    pub transaction: Option<String>,
+    /// Who signed the receipt, if there is a good one.
+    pub receipt: Option<String>,
+    /// Whether the gate itself says that the same payment may be sent again: then it may, whatever the method.
+    pub repeatable: bool,
+}
+
+impl Answer {
+    /// No answer came: the payment may have arrived.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            outcome: Outcome::Unknown,
+            next: Next::Resend(AGAIN_AFTER * 1000),
+            faults: Vec::new(),
+            code: None,
+            transaction: None,
+            receipt: None,
+            repeatable: false,
+        }
+    }
+}
+
+/// A settlement, as a response's header states it.
+struct Settlement {
+    success: bool,
+    chain: Option<u64>,
+    payer: Option<[u8; 20]>,
+    names_payer: bool,
+    amount: Option<u128>,
+    names_amount: bool,
+    reason: Option<String>,
+    transaction: Option<String>,
+    receipt: Option<SignedForm>,
+}
+
+/// Reads the answer to the request that carried the payment of `reservation`. `body` may be empty where it is a
+/// delivery, which is never read.
+#[must_use]
+pub fn read(
+    policy: &Policy,
+    reservation: &Reservation,
+    url: &Url,
+    status: u16,
+    headers: &Headers,
+    body: &[u8],
+    now: u64,
+) -> Answer {
+    let mut answer = Answer { next: Next::Deliver, ..Answer::none() };
+    let is_v1 = reservation.payment.as_ref().is_some_and(|payment| payment.header == v1::HEADER);
+    let name = if is_v1 { v1::RESPONSE_HEADER } else { wire::RESPONSE_HEADER };
+    let again = Next::Resend(after(headers).saturating_mul(1000));
+    let problem = problem(headers, body);
+    if let Some((code, advice)) = &problem {
+        answer.code = Some(code.clone());
+        answer.repeatable = advice == "resend_same_payment";
+    }
+    let mut values = headers.all(name);
+    match (values.next(), values.next()) {
+        (Some(_), Some(_)) => answer.faults.push(Fault::Unreadable),
+        (Some(value), None) => match Settlement::read(value, is_v1) {
+            None => answer.faults.push(Fault::Unreadable),
+            Some(settlement) => return settled(policy, reservation, url, settlement, answer, again, now),
+        },
+        (None, _) if (200..400).contains(&status) => {
+            // Served, and nothing said about money: the payment can be carried out, so it counts.
+            answer.outcome = Outcome::Charged(reservation.amount);
+            if policy.receipt {
+                answer.faults.push(Fault::NoReceipt);
+            }
+        }
+        (None, _) if answer.repeatable => answer.next = again,
+        (None, _) => match (status, problem) {
+            // The gate says that it cannot be told; nobody else can either.
+            (409, Some(_)) => {}
+            (402 | 412, _) => {
+                answer.outcome = Outcome::Refused;
+                answer.faults.push(Fault::Refused);
+            }
+            (429 | 500..=599, None) | (429, Some(_)) => answer.next = again,
+            _ => answer.outcome = Outcome::Refused,
+        },
+    }
+    answer
+}
+
+/// What a settlement says.
+fn settled(
+    policy: &Policy,
+    reservation: &Reservation,
+    url: &Url,
+    settlement: Settlement,
+    mut answer: Answer,
+    again: Next,
+    now: u64,
+) -> Answer {
+    answer.transaction.clone_from(&settlement.transaction);
+    if !settlement.success {
+        answer.code = settlement.reason.or(answer.code);
+        // Sent to the chain, and not seen there yet.
+        if answer.code.as_deref() == Some("settlement_pending") {
+            answer.next = again;
+            return answer;
+        }
+        answer.outcome = Outcome::Refused;
+        answer.faults.push(Fault::Refused);
+        return answer;
+    }
+    let asset = AssetId::parse(&reservation.asset).ok();
+    let payer = AccountId::parse(&reservation.payer).ok().map(|account| account.address);
+    if settlement.chain.is_none() || settlement.chain != asset.map(|asset| asset.chain) {
+        answer.faults.push(Fault::Network);
+    }
+    if settlement.names_payer && settlement.payer != payer {
+        answer.faults.push(Fault::Payer);
+    }
+    let charged = settlement.amount.unwrap_or(reservation.amount);
+    let ceiling = reservation.is_ceiling();
+    let fits = if ceiling { charged <= reservation.amount } else { charged == reservation.amount };
+    if !fits || (settlement.names_amount && settlement.amount.is_none()) {
+        answer.faults.push(Fault::Amount);
+    }
+    answer.outcome = Outcome::Charged(charged);
+    let receipt = settlement.receipt.as_ref();
+    if let (Some(receipt), Some(asset), Some(payer)) = (receipt, asset, &payer)
+        && let Ok(payee) = AccountId::parse(&reservation.payee)
+    {
+        let paid = Paid { url, chain: asset.chain, payee: &payee.address, payer, at: reservation.at };
+        answer.receipt = seller::signer_of_receipt(policy, receipt, paid, now);
+        if answer.receipt.is_none() && policy.receipt {
+            answer.faults.push(Fault::BadReceipt);
+        }
+    } else if policy.receipt {
+        answer.faults.push(Fault::NoReceipt);
+    }
+    answer
+}
+
+impl Settlement {
+    /// Reads the header's value.
+    fn read(value: &[u8], is_v1: bool) -> Option<Self> {
+        if value.len() > MAX_BYTES {
+            return None;
+        }
+        let json = json::parse(&STANDARD.decode(value).ok()?, MAX_BYTES, MAX_DEPTH).ok()?;
+        // What is null is absent.
+        let member = |name: &str| json.get(name).filter(|value| !value.is_null());
+        let text = |name: &str| member(name).and_then(Value::as_str);
+        let network = text("network").unwrap_or_default();
+        let amount = text("amount").filter(|amount| !amount.is_empty());
+        Some(Self {
+            success: member("success")?.as_bool()?,
+            chain: if is_v1 { v1::chain_of(network) } else { money::chain(network).ok() },
+            payer: text("payer").and_then(|payer| money::evm(payer).ok()),
+            names_payer: member("payer").is_some(),
+            amount: amount.and_then(|amount| amount.parse().ok()),
+            names_amount: amount.is_some(),
+            reason: text("errorReason").map(shortened),
+            transaction: text("transaction").filter(|transaction| !transaction.is_empty()).map(shortened),
+            receipt: json.pointer("/extensions/offer-receipt/info/receipt").and_then(form),
+        })
+    }
+}
+
+/// Code and advice of one of our gate's problems.
+fn problem(headers: &Headers, body: &[u8]) -> Option<(String, String)> {
+    let kind = headers.text("content-type")?;
+    if !kind.split(';').next()?.trim().eq_ignore_ascii_case("application/problem+json") {
+        return None;
+    }
+    let json = json::parse(body, MAX_BYTES, MAX_DEPTH).ok()?;
+    let text = |name: &str| json.get(name).and_then(Value::as_str).map(shortened);
+    text("type")?.starts_with("urn:farebox:problem:").then_some(())?;
+    Some((text("code")?, text("advice")?))
+}
+
+/// Seconds after which the seller wants to be asked again.
+fn after(headers: &Headers) -> u64 {
+    let named = headers.text("retry-after").and_then(|text| text.trim().parse::<u64>().ok());
+    named.unwrap_or(AGAIN_AFTER).clamp(1, MOST_AFTER)
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(128).collect()
+}

@@ -1,0 +1,109 @@
+//! Where counters are kept.
+
+use super::counters::Counters;
+use super::policy::Policy;
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+
+/// A place for one blob that several processes may share: a file, a row, an entry of IndexedDB, a Durable Object.
+///
+/// Everything that keeps budgets is that [`swap`](Self::swap) is atomic: of two that expect the same version, one writes.
+/// It must be kept where the model that drives the agent cannot write.
+pub trait Store {
+    /// Name of one state of the blob: a counter, a hash, a row version.
+    type Version: Clone;
+
+    /// The blob; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreFailed`] if it cannot be told; nothing is paid then.
+    fn load(&self) -> impl Future<Output = Result<Option<Blob<Self::Version>>, StoreFailed>>;
+
+    /// Writes the blob if its version is still `expected` (`None`: if there is still none); whether it did.
+    ///
+    /// # Errors
+    /// [`StoreFailed`] if it failed, whether it was written or not.
+    fn swap(&self, expected: Option<Self::Version>, bytes: Vec<u8>) -> impl Future<Output = Result<bool, StoreFailed>>;
+}
+
+/// What a store keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob<V> {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Name of this state of them.
+    pub version: V,
+}
+
+/// The store failed, or holds what is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreFailed;
+
+impl fmt::Display for StoreFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store of the counters failed")
+    }
+}
+
+impl std::error::Error for StoreFailed {}
+
+/// Times that a change is tried again because another process was faster.
+const ATTEMPTS: usize = 256;
+
+/// Counters in a store.
+#[derive(Debug)]
+pub(super) struct Kept<S> {
+    store: S,
+    /// The highest revision seen: an older blob was put back by somebody.
+    revision: Cell<u64>,
+}
+
+impl<S: Store> Kept<S> {
+    pub(super) fn new(store: S) -> Self {
+        Self { store, revision: Cell::new(0) }
+    }
+
+    /// The counters as they are. Where there are none they count as lost.
+    pub(super) async fn read(&self, policy: &Policy, now: u64) -> Result<Counters, StoreFailed> {
+        Ok(match self.store.load().await? {
+            Some(blob) => self.decode(&blob.bytes)?,
+            None => Counters::lost(policy, now),
+        })
+    }
+
+    /// Changes the counters; `change` may run more than once, on what others have left.
+    pub(super) async fn change<T>(
+        &self,
+        policy: &Policy,
+        now: u64,
+        change: impl Fn(&mut Counters) -> T,
+    ) -> Result<T, StoreFailed> {
+        for _ in 0..ATTEMPTS {
+            let (mut counters, version) = match self.store.load().await? {
+                Some(blob) => (self.decode(&blob.bytes)?, Some(blob.version)),
+                None => (Counters::lost(policy, now), None),
+            };
+            let result = change(&mut counters);
+            if self.store.swap(version, counters.encode()).await? {
+                self.revision.set(self.revision.get().max(counters.revision()));
+                return Ok(result);
+            }
+        }
+        Err(StoreFailed)
+    }
+
+    /// Writes the first counters; `false` if there are some.
+    pub(super) async fn begin(&self, policy: &Policy, now: u64) -> Result<bool, StoreFailed> {
+        if self.store.load().await?.is_some() {
+            return Ok(false);
+        }
+        self.store.swap(None, Counters::begin(policy, now).encode()).await
+    }
+
+    fn decode(&self, blob: &[u8]) -> Result<Counters, StoreFailed> {
+        let counters = Counters::decode(blob, self.revision.get()).map_err(|_| StoreFailed)?;
+        self.revision.set(counters.revision());
+        Ok(counters)
+    }
+}

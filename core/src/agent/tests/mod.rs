@@ -1,0 +1,8 @@
+//! The buyer as a whole.
+
+mod attacks;
+mod fetching;
+mod hostile;
+mod kit;
+mod payments;
+mod properties;
