@@ -3,13 +3,16 @@
 //!
 //! The header is a list of steps: `callout:<path>` asks the cluster `mock` and waits; `pair:<path>` asks twice at
 //! once; `settle:<path>` asks in a detached task and waits for that; `body:<limit>`, `sleep:<millis>`,
-//! `lease:<number>`, `random`, `source`, `note`, `never`; `forward`, then the same steps on the response; `release`,
+//! `lease:<number>`, `fill:<what>` and `check:<what>` (see [`fill`]), `random`, `source`, `note`, `never`; `forward`, then the same steps on the response; `release`,
 //! `reply:<status>`, or `undecided`. A step that fails is a 402 that says so.
 
 use crate::logic::Logic;
+use farebox_core::crypto::sha256;
 use farebox_core::host::{Answer, Callout, CalloutError, Capabilities, Done, Event, Exchange, Fact, Held, Host, Level};
 use farebox_core::http::{Edits, Reply};
-use farebox_core::ledger::{Lease, Store};
+use farebox_core::ledger::{
+    Binding, ClaimId, Claimed, Conclusion, CounterId, Draw, Drawn, FamilyId, Lease, Money, NewClaim, Service, Store,
+};
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -33,11 +36,11 @@ impl Logic for Probe {
     }
 
     fn claims_ceiling(&self) -> u32 {
-        10_000
+        self.ceiling()
     }
 
     fn tokens_ceiling(&self) -> u32 {
-        10_000
+        self.ceiling()
     }
 
     fn serve<H: Host, E: Exchange>(self: Rc<Self>, host: H, exchange: E) -> impl Future<Output = Done> + 'static {
@@ -52,6 +55,12 @@ impl Logic for Probe {
                 let _ = host.callout(call("/tend")).await;
             }
         }
+    }
+}
+
+impl Probe {
+    fn ceiling(&self) -> u32 {
+        if self.json.windows(7).any(|word| word == b"million") { 1_000_000 } else { 10_000 }
     }
 }
 
@@ -184,9 +193,92 @@ async fn common<H: Host>(host: &H, step: &str, value: &str) -> Result<(), String
                 Err(error) => Err(error.to_string()),
             }
         }
+        "fill" => fill(host, value).await,
+        "check" => check(host, value).await,
         "never" => pending().await,
         other => Err(format!("no such step: {other}")),
     }
+}
+
+/// Which entries of the ledger are meant: `<now>-<from>-<count>`, alive for a thousand seconds from `now`.
+struct Entries {
+    now: u64,
+    from: u64,
+    count: u64,
+}
+
+impl Entries {
+    const LIFE: u64 = 1000;
+
+    fn of(text: &str) -> Result<Self, String> {
+        let mut numbers = text.split('-').map(str::parse);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(now)), Some(Ok(from)), Some(Ok(count))) => Ok(Self { now, from, count }),
+            _ => Err(format!("not <now>-<from>-<count>: {text}")),
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ClaimId> {
+        (self.from..self.from + self.count).map(|n| ClaimId(sha256(&[&self.now.to_be_bytes(), &n.to_be_bytes()])))
+    }
+
+    fn claim(&self, now: u64) -> NewClaim {
+        NewClaim {
+            binding: Binding([1; 16]),
+            secret: [9; 16],
+            deadline: now + 30,
+            expires: self.now + Self::LIFE,
+            checked: true,
+            repeatable: false,
+            proven: false,
+            window: 0,
+        }
+    }
+
+    /// One call of a token that is good for one.
+    fn draw(&self, id: &ClaimId) -> Result<Draw, String> {
+        let mut family = [0; 16];
+        family.copy_from_slice(&id.0[..16]);
+        let mut draw = Draw::new(FamilyId(family), self.now + Self::LIFE);
+        draw.budget(CounterId::of(0, "call"), 1, 1).map_err(|error| error.to_string())?;
+        Ok(draw)
+    }
+}
+
+/// Makes claims that are settled and delivered, and as many tokens that are used up.
+async fn fill<H: Host>(host: &H, value: &str) -> Result<(), String> {
+    let entries = Entries::of(value)?;
+    let now = entries.now;
+    for id in entries.ids() {
+        let claimed = host.store().claim(&id, &entries.claim(now), now).await.map_err(|error| error.to_string())?;
+        let Claimed::Ours(ticket) = claimed else { return Err(format!("{claimed:?}")) };
+        for (money, service) in [(Money::Settling, Service::Waiting), (Money::Settled, Service::Delivered)] {
+            let to = Conclusion { money, service, deadline: now + 30, transaction: format!("0x{}", "ab".repeat(32)) };
+            host.store().conclude(&ticket, &to, now).await.map_err(|error| error.to_string())?;
+        }
+        let drawn = host.store().reserve(entries.draw(&id)?, now * 1000).await.map_err(|error| error.to_string())?;
+        if !matches!(drawn, Drawn::Reserved(_)) {
+            return Err(format!("{drawn:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// In the last second of their lives, all of them are known, and nothing is left on the tokens.
+async fn check<H: Host>(host: &H, value: &str) -> Result<(), String> {
+    let entries = Entries::of(value)?;
+    let last = entries.now + Entries::LIFE;
+    for id in entries.ids() {
+        let known = host.store().claim(&id, &entries.claim(last), last).await.map_err(|error| error.to_string())?;
+        if !matches!(&known, Claimed::Known(claim) if claim.money == Money::Settled) {
+            return Err(format!("forgotten: {known:?}"));
+        }
+        let drawn = host.store().reserve(entries.draw(&id)?, last * 1000).await.map_err(|error| error.to_string())?;
+        if !matches!(drawn, Drawn::Exhausted { .. }) {
+            return Err(format!("forgotten: {drawn:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn call(path: &str) -> Callout {

@@ -74,3 +74,11 @@ async fn a_body_is_the_one_that_was_signed() {
     let seen = stack.upstream.hits_of("/plain/shared/upload");
     assert_eq!(seen.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_ledger_forgets_nothing_live_and_its_memory_is_used_again() {
+    let probe = rig::wasm::build(tools(), "farebox-filter", &["probe"]).unwrap();
+    let figures = tokens::million(tools(), &probe, &[], 10_000).await.unwrap();
+    eprintln!("{figures:?}");
+    assert!(figures.holds(), "{figures:?}");
+}

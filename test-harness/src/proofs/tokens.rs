@@ -527,6 +527,69 @@ fn jose(tools: &Tools, jwks: &Value, issuer: &str, tokens: &[String], receipts: 
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+/// What a ledger with a million claims and a million tokens takes of the proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Million {
+    /// Claims, and as many tokens, of each generation.
+    pub entries: u64,
+    /// Entries that were found again in the last second of their lives.
+    pub found: u64,
+    /// What went wrong.
+    pub complaints: Vec<String>,
+    /// Bytes that the proxy has allocated: empty, and after each generation, the one before having expired.
+    pub allocated: Vec<u64>,
+    /// Microseconds for a claim with its conclusions and a draw.
+    pub micros: f64,
+}
+
+impl Million {
+    /// Whether everything was found again, and the second generation took no more than a tenth more than the first.
+    pub fn holds(&self) -> bool {
+        let [_, first, second] = self.allocated.as_slice() else { return false };
+        self.complaints.is_empty() && self.found == 2 * self.entries && *second <= first + first / 10
+    }
+}
+
+/// Fills the ledger of a real Envoy, through a filter with the feature `probe`, with two generations of `entries`
+/// (10 000 or a million) claims and as many tokens.
+///
+/// # Errors
+/// If a part of the stack does not answer.
+pub async fn million(tools: &Tools, probe: &Path, env: &[(String, String)], entries: u64) -> Result<Million> {
+    const AT_ONCE: u64 = 5000;
+    // The probe's ledger is for ten thousand of each, or for a million.
+    let policy = if entries > 10_000 { |_: &str| json!({ "ledger": "million" }) } else { |_: &str| json!({}) };
+    let stack = Stack::start(tools, plan(probe, policy, env)).await?;
+    let mut figures = Million { entries, ..Million::default() };
+    figures.allocated.push(allocated(&stack).await?);
+    let began = Instant::now();
+    for generation in 0..2 {
+        let now = 1_800_000_000 + generation * 1001;
+        for step in ["fill", "check"] {
+            for from in (0..entries).step_by(usize::try_from(AT_ONCE)?) {
+                let count = AT_ONCE.min(entries - from);
+                let script = format!("{step}:{now}-{from}-{count},reply:200");
+                let got = scenario::request("GET", &stack.url("/"), &[("x-probe", &script)]).await?;
+                match (step, got.status) {
+                    ("check", 200) => figures.found += count,
+                    (_, 200) => {}
+                    _ => figures.complaints.push(got.body.chars().take(200).collect()),
+                }
+                ensure!(figures.complaints.len() < 10, "{:?}", figures.complaints);
+            }
+        }
+        figures.allocated.push(allocated(&stack).await?);
+    }
+    figures.micros = began.elapsed().as_secs_f64() * 1e6 / (2 * entries) as f64;
+    Ok(figures)
+}
+
+/// Bytes that Envoy says it has allocated.
+async fn allocated(stack: &Stack) -> Result<u64> {
+    let memory: Value = serde_json::from_str(&stack.envoy.admin("/memory").await?)?;
+    memory["allocated"].as_str().and_then(|bytes| bytes.parse().ok()).context("no `allocated` in /memory")
+}
+
 // ---- clients ----------------------------------------------------------------------------------------------------------
 
 /// A call with a token as it is.
