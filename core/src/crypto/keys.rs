@@ -4,6 +4,7 @@
 //! wallet's key is of the second kind.
 
 use super::{base64url, ed25519, secp256k1, sha256};
+use crate::mutant;
 use serde_json::{Map, Value, json};
 use std::fmt;
 
@@ -127,6 +128,9 @@ impl PublicKey {
     /// Whether `signature` (64 bytes) is this key's over `message`.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        if mutant::is("trusting") {
+            return signature.len() == 64;
+        }
         match self {
             Self::Ed25519(public) => ed25519::verify(public, message, signature),
             Self::Secp256k1(public) => secp256k1::verify(public, message, signature),

@@ -4,6 +4,7 @@ use super::{Finding, Subject};
 use anyhow::{Result, bail};
 use rig::Stack;
 use rig::proofs::tokens::{self, CALLS, CAP};
+use std::process::{Command, ExitCode};
 
 /// The claims, and the faults under which each must not hold.
 pub(super) const CLAIMS: &[(u32, &[&str])] = &[
@@ -13,6 +14,7 @@ pub(super) const CLAIMS: &[(u32, &[&str])] = &[
     (4, &["forgetful"]),
     (5, &["no_epoch"]),
     (6, &["no_secret"]),
+    (7, &["trusting"]),
 ];
 
 pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
@@ -23,6 +25,7 @@ pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
         4 => million(subject).await,
         5 => lost(subject).await,
         6 => foreign(subject).await,
+        7 => parsers(subject),
         _ => bail!("no such claim"),
     }
 }
@@ -124,5 +127,31 @@ async fn foreign(subject: &Subject) -> Result<Finding> {
         figure: format!("{figures:?}"),
         bar: "4 of 4 verified, no altered one; thieves 409 and nothing; the buyer the same token again".to_owned(),
         holds: figures.holds(),
+    })
+}
+
+/// The negative corpora, and every fuzz target for a minute; under a fault, the corpora alone.
+fn parsers(subject: &Subject) -> Result<Finding> {
+    let corpora = ["signatures_that_must_be_refused_are_and_no_other", "tokens_that_must_be_refused_are_and_for_the"];
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--locked", "-p", "farebox-core", "--lib"]);
+    if let Some(mutant) = subject.mutant {
+        cargo.args(["--features", "mutants"]).env(super::MUTANT, mutant);
+    }
+    let output = cargo.arg("--").args(corpora).current_dir(rig::tools::workspace_dir()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let result = said.lines().find(|line| line.starts_with("test result")).unwrap_or("no result").to_owned();
+    let refused = output.status.success() && result.contains("2 passed");
+    let found_nothing =
+        subject.mutant.is_some() || crate::fuzz::run(&crate::fuzz::Options::all(60))? == ExitCode::SUCCESS;
+    Ok(Finding {
+        id: 7,
+        tried:
+            "the negative corpora for JOSE (172 cases) and for EdDSA and ES256K signatures (145 cases), and every fuzz \
+                target for 60 s"
+                .to_owned(),
+        figure: format!("{result}; fuzzing {}", if found_nothing { "found nothing" } else { "found something" }),
+        bar: "every case as written; no finding".to_owned(),
+        holds: refused && found_nothing,
     })
 }
