@@ -81,6 +81,8 @@
 
 pub mod agent;
 pub mod crypto;
+#[cfg(any(test, feature = "test-host"))]
+pub mod fuzz;
 pub mod gate;
 pub mod host;
 pub mod http;

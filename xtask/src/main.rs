@@ -1,7 +1,8 @@
-//! `cargo xtask build | demo | test | prove`: the only entry points that the README names.
+//! `cargo xtask build | demo | test | fuzz | prove`: the only entry points that the README names.
 
 mod build;
 mod demo;
+mod fuzz;
 mod prove;
 mod test;
 
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Options),
     /// Run everything: format, lints, unit, vector, property and real-process tests.
     Test(test::Options),
+    /// Give every parser bytes that nobody would write.
+    Fuzz(fuzz::Options),
     /// Re-measure what a topic claims.
     Prove(prove::Options),
 }
@@ -51,6 +54,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Build => build::run(),
         Command::Demo(options) => demo::run(options).await,
         Command::Test(options) => test::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Prove(options) => prove::run(options).await,
     }
 }

@@ -34,6 +34,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         )?;
     }
     step("unit, vector and property tests", "cargo", &["test", "--locked", "-p", "farebox-core", "--all-features"])?;
+    eprintln!("== fuzz targets");
+    if crate::fuzz::run(&crate::fuzz::Options::all(2))? != ExitCode::SUCCESS {
+        bail!("a fuzz target has found something");
+    }
     step("filter tests", "cargo", &["test", "--locked", "-p", "farebox-filter"])?;
     step("tests of the npm package's crate", "cargo", &["test", "--locked", "-p", "farebox-js", "--all-features"])?;
     let tools = crate::build::tools()?;
