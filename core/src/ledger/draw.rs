@@ -236,6 +236,14 @@ pub enum Drawn {
 /// A draw that was charged. Dropped, it stays charged.
 ///
 /// It cannot be copied, and both ways to conclude it consume it: a draw is never given back twice.
+///
+/// ```compile_fail,E0382
+/// # use farebox_core::ledger::{Reservation, Store, StoreError};
+/// async fn twice(store: impl Store, reservation: Reservation) -> Result<(), StoreError> {
+///     store.refund(reservation, 0).await?;
+///     store.refund(reservation, 0).await
+/// }
+/// ```
 #[must_use = "commit it or give it back; dropped, it stays charged"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reservation {

@@ -168,7 +168,8 @@ impl Family {
             if counter.period > 0 {
                 let meter = Meter::new(counter.period, counter.max, now_millis);
                 // A state is in ticks that depend on the size. A token's never changes; if it does, the store is empty.
-                let state = if kept.max == counter.max { kept.state } else { u128::MAX };
+                let known = kept.max == counter.max || kept.state == 0;
+                let state = if known { kept.state } else { u128::MAX };
                 if let Some(state) = meter.corrected(state) {
                     kept.state = state;
                     corrected = true;
@@ -187,12 +188,12 @@ impl Family {
             let Some(kept) = self.counters.get(*place) else { continue };
             let link = usize::from(counter.link);
             if counter.period == 0 {
-                let spent = kept.state.saturating_add(counter.cost);
-                if spent > counter.max && counter.cost > 0 && !mutant::is("no_budget") {
-                    let left = counter.max.saturating_sub(kept.state);
+                // What is over is over by corrections; it keeps nobody from a call that costs nothing.
+                let left = counter.max.saturating_sub(kept.state);
+                if counter.cost > left && !mutant::is("no_budget") {
                     return Err(Drawn::Exhausted { link, counter: counter.id, left });
                 }
-                charged.push((*place, spent));
+                charged.push((*place, kept.state.saturating_add(counter.cost)));
                 continue;
             }
             match Meter::new(counter.period, counter.max, now_millis).take(kept.state, counter.cost) {

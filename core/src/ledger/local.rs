@@ -242,7 +242,7 @@ impl<S: SharedData> LocalStore<S> {
         })
     }
 
-    /// Alters a family that is on record; `None` if it is not any more.
+    /// Alters a family that is on record; `None` if it has expired.
     fn change_family<T>(
         &self,
         id: &FamilyId,
@@ -252,9 +252,12 @@ impl<S: SharedData> LocalStore<S> {
         let (key, name) = self.place(Area::Families, &id.0);
         self.swap(&key, |bytes| {
             let mut slot = Slot::read(bytes).ok_or(StoreError::Failed)?;
-            let Some(mut family) = slot.family(&name)? else { return Ok((None, Write::No)) };
+            let now = now_millis / 1000;
+            let Some(mut family) = slot.family(&name)?.filter(|family| now <= family.expires) else {
+                return Ok((None, Write::No));
+            };
             let result = change(&mut family);
-            slot.put(&name, &family, now_millis / 1000)?;
+            slot.put(&name, &family, now)?;
             Ok((Some(result), Write::Yes))
         })
     }

@@ -5,9 +5,13 @@
 //! them on shared data, [`remote`] reaches a store elsewhere.
 
 pub mod claim;
+#[cfg(any(test, feature = "test-host"))]
+pub mod conformance;
 pub mod draw;
 mod family;
 pub mod local;
+#[cfg(any(test, feature = "test-host"))]
+pub mod memory;
 mod meter;
 pub mod remote;
 pub mod revocation;
@@ -138,7 +142,7 @@ pub trait Store: Clone + 'static {
 
     /// Concludes a draw with what was used: every counter of the draw that `used` names, at whichever link, is charged
     /// that instead of what was reserved. More is charged whether or not there is room; of a rate, nothing comes back.
-    /// If nothing differs, the store is not asked.
+    /// If nothing differs, the store is not asked, and the answer is what was left after the draw.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if the backend failed: what was reserved stays charged.

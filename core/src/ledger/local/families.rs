@@ -214,6 +214,34 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_has_room_for_so_many_and_drops_the_expired_alone() {
+        let mut bytes = Vec::new();
+        let mut put = |n: usize, now: u64| {
+            let mut family = family(0, 2);
+            family.expires = if n == 5 { 400 } else { 500 };
+            Slot::read(&mut bytes).unwrap().put(&[u8::try_from(n).unwrap(); 16], &family, now)
+        };
+        for n in 0..MAX_FAMILIES {
+            assert_eq!(put(n, 100), Ok(()));
+        }
+        assert_eq!(put(MAX_FAMILIES, 100), Err(StoreError::Full));
+        assert_eq!(put(MAX_FAMILIES, 400), Err(StoreError::Full));
+        assert_eq!(put(MAX_FAMILIES, 401), Ok(()));
+        assert_eq!(put(MAX_FAMILIES + 1, 401), Err(StoreError::Full));
+        let slot = Slot::read(&mut bytes).unwrap();
+        assert!(slot.family(&[5; 16]).unwrap().is_none() && slot.family(&[6; 16]).unwrap().is_some());
+        assert!(slot.may_have_dropped(400) && !slot.may_have_dropped(401));
+    }
+
+    #[test]
+    fn a_slot_does_not_grow_beyond_its_bytes() {
+        let mut bytes = Vec::new();
+        let put = |n| Slot::read(&mut bytes).unwrap().put(&[n; 16], &family(64, 255), 100);
+        assert_eq!((0..32).map(put).filter(Result::is_ok).count(), 3);
+        assert!(bytes.len() <= MAX_BYTES);
+    }
+
+    #[test]
     fn a_typical_token_takes_no_more_than_128_bytes() {
         let mut bytes = Vec::new();
         Slot::read(&mut bytes).unwrap().put(&[1; 16], &family(0, 2), 100).unwrap();

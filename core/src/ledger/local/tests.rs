@@ -46,63 +46,11 @@ fn ours(claimed: Claimed) -> Ticket {
     }
 }
 
-fn to(money: Money, service: Service, deadline: u64) -> Conclusion {
-    Conclusion { money, service, deadline, transaction: String::new() }
-}
-
-#[test]
-fn the_first_to_claim_wins_and_others_see_its_record() {
-    let store = store(1000);
-    ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    for _ in 0..10 {
-        let known = done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap();
-        assert!(matches!(known, Claimed::Known(Claim { money: Money::None, .. })));
-    }
-    ours(done(store.claim(&id(2), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-}
-
-#[test]
-fn a_claim_past_its_deadline_is_released_before_the_money_call_and_unknown_after_it() {
-    let store = store(1000);
-    let first = ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    let second = ours(done(store.claim(&id(1), &new(NOW + 30, NOW + 100), NOW + 11)).unwrap());
-    assert!(second.generation > first.generation);
-    let lost = done(store.conclude(&first, &to(Money::Settling, Service::Waiting, NOW + 20), NOW + 11));
-    assert_eq!(lost, Err(StoreError::Lost));
-    assert_eq!(done(store.release(&first, NOW + 11)), Err(StoreError::Lost));
-    done(store.conclude(&second, &to(Money::Settling, Service::Waiting, NOW + 20), NOW + 12)).unwrap();
-    let known = done(store.claim(&id(1), &new(NOW + 90, NOW + 100), NOW + 21)).unwrap();
-    assert!(matches!(known, Claimed::Known(Claim { money: Money::Unknown, .. })));
-    // A late answer still finds the claim it belongs to.
-    done(store.conclude(&second, &to(Money::Settled, Service::Waiting, NOW), NOW + 22)).unwrap();
-}
-
-#[test]
-fn what_is_settled_stays_settled_and_is_never_released() {
-    let store = store(1000);
-    let ticket = ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    done(store.conclude(&ticket, &to(Money::Settling, Service::Forwarded, NOW + 20), NOW)).unwrap();
-    done(store.conclude(&ticket, &to(Money::Settled, Service::Forwarded, NOW + 20), NOW)).unwrap();
-    for money in [Money::None, Money::Settling, Money::Failed, Money::Unknown] {
-        assert_eq!(done(store.conclude(&ticket, &to(money, Service::Failed, 0), NOW)), Err(StoreError::Lost));
-    }
-    assert_eq!(done(store.release(&ticket, NOW)), Err(StoreError::Lost));
-}
-
-#[test]
-fn an_expired_record_goes_and_an_unknown_one_stays_a_day_longer() {
-    let store = store(1000);
-    let settled = ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    let unknown = ours(done(store.claim(&id(2), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    for ticket in [&settled, &unknown] {
-        done(store.conclude(ticket, &to(Money::Settling, Service::Waiting, NOW + 20), NOW)).unwrap();
-    }
-    done(store.conclude(&settled, &to(Money::Settled, Service::Delivered, NOW), NOW)).unwrap();
-    let ask = NewClaim { checked: false, ..new(0, 0) };
-    assert!(matches!(done(store.claim(&id(1), &ask, NOW + 100)).unwrap(), Claimed::Known(_)));
-    assert_eq!(done(store.claim(&id(1), &ask, NOW + 101)).unwrap(), Claimed::Unseen);
-    assert!(matches!(done(store.claim(&id(2), &ask, NOW + 80_000)).unwrap(), Claimed::Known(_)));
-    assert_eq!(done(store.claim(&id(2), &ask, NOW + 90_000)).unwrap(), Claimed::Unseen);
+/// A call on a token that has one.
+fn call(n: u32) -> Draw {
+    let mut draw = Draw::new(FamilyId::of(&n.to_string()), NOW + 100);
+    draw.budget(CounterId::of(0, "call"), 1, 1).unwrap();
+    draw
 }
 
 #[test]
@@ -132,17 +80,21 @@ fn at_its_ceiling_no_slot_is_full_and_none_passes_four_kib() {
         ours(done(store.claim(&id(n), &new(NOW + 10, NOW + 100), NOW)).unwrap());
     }
     assert!(data.largest() <= 4096, "{}", data.largest());
+    for n in 0..20_000 {
+        assert!(matches!(done(store.reserve(call(n), NOW * 1000)), Ok(Drawn::Reserved(_))));
+    }
+    assert!(data.largest() <= 4096, "{}", data.largest());
 }
 
 #[test]
 fn every_key_differs_from_every_other_in_its_last_four_bytes_alone() {
     let mut keys: Vec<String> = (0..4096).map(|n| key("", n * 1021)).collect();
-    keys.extend((0..64).flat_map(|n| [key(",", n), key("~", n), key("!", n)]));
+    keys.extend((0..64).flat_map(|n| [key(",", n), key("~", n), key("!", n), key("^", n)]));
     keys.extend([EPOCH_KEY.to_owned(), key("*", 0)]);
     assert!(keys.iter().all(|key| key.len() == 12 && key.starts_with("farebox-")));
     keys.sort_unstable();
     keys.dedup();
-    assert_eq!(keys.len(), 4096 + 192 + 2);
+    assert_eq!(keys.len(), 4096 + 256 + 2);
 }
 
 #[test]
@@ -159,6 +111,8 @@ fn workers_that_interleave_agree_on_one_winner() {
             if let Some(n) = self.rival.take() {
                 let rival = LocalStore::open(self.data.clone(), ceilings(1000), &[1; SEED_BYTES]).unwrap();
                 ours(done(rival.claim(&id(n), &new(NOW + 10, NOW + 100), NOW)).unwrap());
+                assert!(matches!(done(rival.reserve(call(n), NOW * 1000)), Ok(Drawn::Reserved(_))));
+                assert_eq!(done(rival.once(&id(n).0, NOW + 100, NOW)), Ok(true));
             }
             seen
         }
@@ -172,6 +126,11 @@ fn workers_that_interleave_agree_on_one_winner() {
         racing.rival.set(Some(n));
         let claimed = done(store.claim(&id(n), &new(NOW + 10, NOW + 100), NOW)).unwrap();
         assert!(matches!(claimed, Claimed::Known(_)), "{claimed:?}");
+        racing.rival.set(Some(n + 100));
+        let drawn = done(store.reserve(call(n + 100), NOW * 1000)).unwrap();
+        assert!(matches!(drawn, Drawn::Exhausted { .. }), "{drawn:?}");
+        racing.rival.set(Some(n + 200));
+        assert_eq!(done(store.once(&id(n + 200).0, NOW + 100, NOW)), Ok(false));
     }
 }
 
@@ -187,6 +146,13 @@ fn foreign_bytes_are_an_error_and_never_a_free_claim() {
     }
     data.set(&key, b"\x07junk", Expected::Version(version)).unwrap();
     assert_eq!(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)), Err(StoreError::Failed));
+    for (area, id) in [(Area::Families, &call(1).family.0[..]), (Area::Marks, &id(1).0)] {
+        data.set(&store.place(area, id).0, b"\x07junk", Expected::Absent).unwrap();
+    }
+    assert_eq!(done(store.reserve(call(1), NOW * 1000)), Err(StoreError::Failed));
+    assert_eq!(done(store.once(&id(1).0, NOW + 100, NOW)), Err(StoreError::Failed));
+    data.set(&revocation_epoch_key(), b"junk", Expected::Absent).unwrap();
+    assert_eq!(done(store.revocation_epoch()), Err(StoreError::Failed));
 }
 
 #[test]
@@ -228,137 +194,4 @@ fn a_store_founded_by_one_worker_is_opened_by_the_others() {
     assert_eq!(done(one.epoch()), done(two.epoch()));
     ours(done(one.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
     assert!(matches!(done(two.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)), Ok(Claimed::Known(_))));
-}
-
-#[test]
-fn one_worker_has_a_lease_until_it_ends() {
-    let store = store(1000);
-    assert_eq!(done(store.lease(Lease::Supported(5), 10, NOW)), Ok(true));
-    assert_eq!(done(store.lease(Lease::Supported(5), 10, NOW + 9)), Ok(false));
-    assert_eq!(done(store.lease(Lease::Supported(6), 10, NOW + 9)), Ok(true));
-    assert_eq!(done(store.lease(Lease::Supported(5), 10, NOW + 10)), Ok(true));
-}
-
-#[test]
-fn a_dead_workers_ticket_never_fits_a_later_claim_of_the_same_payment() {
-    let store = store(1);
-    let dead = ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    // Others pass through the same slots meanwhile and sweep the lapsed record away.
-    for n in 2..400 {
-        let _ = done(store.claim(&id(n), &new(NOW + 10, NOW + 100), NOW + 11));
-    }
-    ours(done(store.claim(&id(1), &new(NOW + 30, NOW + 100), NOW + 12)).unwrap());
-    assert_eq!(done(store.release(&dead, NOW + 12)), Err(StoreError::Lost));
-    assert_eq!(
-        done(store.conclude(&dead, &to(Money::Settling, Service::Waiting, NOW + 50), NOW + 12)),
-        Err(StoreError::Lost)
-    );
-}
-
-#[test]
-fn only_an_unknown_claim_is_resolved_and_its_old_worker_has_no_say_then() {
-    let store = store(1000);
-    let ticket = ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    assert_eq!(done(store.resolve(&id(1), Money::Settled, "0x1", NOW)), Err(StoreError::Lost));
-    done(store.conclude(&ticket, &to(Money::Settling, Service::Waiting, NOW + 20), NOW)).unwrap();
-    assert_eq!(done(store.resolve(&id(1), Money::Settled, "0x1", NOW + 20)), Err(StoreError::Lost));
-    assert_eq!(done(store.resolve(&id(1), Money::None, "", NOW + 21)), Err(StoreError::Lost));
-    done(store.resolve(&id(1), Money::Settled, "0x1", NOW + 21)).unwrap();
-    assert_eq!(
-        done(store.conclude(&ticket, &to(Money::Settled, Service::Waiting, 0), NOW + 21)),
-        Err(StoreError::Lost)
-    );
-    let again = done(store.claim(&id(1), &new(NOW + 90, NOW + 100), NOW + 22)).unwrap();
-    assert!(matches!(again, Claimed::Again(_, Claim { money: Money::Settled, .. })), "{again:?}");
-}
-
-#[test]
-fn the_first_pointer_stays_until_it_is_replaced_by_name() {
-    let store = store(1000);
-    let pointer = |n| Pointer { target: id(n), binding: Binding([1; 16]), expires: NOW + 50 };
-    assert_eq!(done(store.point(&id(9), &pointer(1), None, NOW)), Ok(None));
-    assert_eq!(done(store.point(&id(9), &pointer(1), None, NOW)), Ok(None));
-    assert_eq!(done(store.point(&id(9), &pointer(2), None, NOW)), Ok(Some(pointer(1))));
-    assert_eq!(done(store.point(&id(9), &pointer(2), Some(&id(1)), NOW)), Ok(None));
-    done(store.unpoint(&id(9), &id(1), NOW)).unwrap();
-    assert_eq!(done(store.pointed(&id(9), NOW)), Ok(Some(pointer(2))));
-    assert_eq!(done(store.pointed(&id(9), NOW + 51)), Ok(None));
-    done(store.unpoint(&id(9), &id(2), NOW)).unwrap();
-    assert_eq!(done(store.pointed(&id(9), NOW)), Ok(None));
-}
-
-#[test]
-fn open_questions_are_few_and_told_apart() {
-    let store = store(1000);
-    let asked = (0..1000).filter(|n| done(store.doubt(&id(*n), &n.to_be_bytes())).is_ok()).count();
-    assert!(asked > 300 && asked <= 512, "{asked}");
-    assert_eq!(done(store.doubt(&id(5), &[0; MAX_DOUBT + 1])), Err(StoreError::Full));
-    assert_eq!(done(store.doubts()).unwrap().len(), asked);
-    assert!(done(store.doubted(&id(0))).unwrap().is_some());
-    let (first, bytes) = done(store.doubts()).unwrap().swap_remove(7);
-    assert_eq!(id(u32::from_be_bytes(bytes.try_into().unwrap())), first);
-    done(store.undoubt(&first)).unwrap();
-    assert_eq!(done(store.doubts()).unwrap().len(), asked - 1);
-}
-
-fn draw(expires: u64, max: u128, cost: u128) -> Draw {
-    let mut draw = Draw::new(FamilyId::of("root"), expires);
-    draw.budget(CounterId::of(0, "call"), max, cost).unwrap();
-    draw.rate(CounterId::of(0, "call"), 60, 100, cost).unwrap();
-    draw
-}
-
-fn reserved(drawn: Drawn) -> Reservation {
-    match drawn {
-        Drawn::Reserved(reservation) => reservation,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_budget_is_spent_at_the_draw_and_given_back_once() {
-    let store = store(1000);
-    let now = NOW * 1000;
-    let one = reserved(done(store.reserve(draw(NOW + 100, 10, 6), now)).unwrap());
-    assert_eq!(one.left().budget("call"), Some(4));
-    let refused = done(store.reserve(draw(NOW + 100, 10, 6), now)).unwrap();
-    assert_eq!(refused, Drawn::Exhausted { link: 0, counter: CounterId::of(0, "call"), left: 4 });
-    let left = done(store.commit(one, &[(CounterId::of(0, "call"), 3)], now)).unwrap();
-    assert_eq!(left.budget("call"), Some(7));
-    let two = reserved(done(store.reserve(draw(NOW + 100, 10, 7), now)).unwrap());
-    done(store.refund(two, now)).unwrap();
-    let left = done(store.left(&FamilyId::of("root"), now)).unwrap().unwrap();
-    assert_eq!(left.budget("call"), Some(7));
-    // The rate keeps what it gave.
-    assert_eq!(left.0.iter().find(|of| of.period == Some(60)).unwrap().left, 100 - 6 - 7);
-    assert_eq!(done(store.reserve(draw(NOW + 100, 10, 1), now + 101_000)), Ok(Drawn::Expired));
-}
-
-#[test]
-fn marks_and_revocations_hold() {
-    let store = store(1000);
-    assert_eq!(done(store.once(&[1; 32], NOW + 60, NOW)), Ok(true));
-    assert_eq!(done(store.once(&[1; 32], NOW + 60, NOW)), Ok(false));
-    assert_eq!(done(store.revocation_epoch()), Ok(0));
-    let what = Revocation::Token(crate::ledger::Subject::of("root"));
-    done(store.revoke(&what, NOW + 60, NOW)).unwrap();
-    assert_eq!(done(store.revocations()).unwrap(), Revocations { epoch: 1, list: vec![what] });
-    assert_eq!(done(store.revocation_epoch()), Ok(1));
-}
-
-#[test]
-fn a_settled_claim_yields_one_token_and_after_a_credit_no_delivery() {
-    let store = store(1000);
-    let ticket = ours(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)).unwrap());
-    let credit = Yield { kind: Yielded::Credit, terms: [1; 8] };
-    assert_eq!(done(store.yield_once(&ticket, &credit, NOW)), Err(StoreError::Lost));
-    done(store.conclude(&ticket, &to(Money::Settling, Service::Waiting, NOW + 20), NOW)).unwrap();
-    done(store.conclude(&ticket, &to(Money::Settled, Service::Waiting, NOW + 20), NOW + 2)).unwrap();
-    assert_eq!(done(store.yield_once(&ticket, &credit, NOW + 3)), Ok(credit));
-    let other = Yield { kind: Yielded::Pass, terms: [2; 8] };
-    assert_eq!(done(store.yield_once(&ticket, &other, NOW + 3)), Ok(credit));
-    match done(store.claim(&id(1), &new(NOW + 90, NOW + 100), NOW + 50)).unwrap() {
-        Claimed::Known(claim) => assert_eq!((claim.settled_at, claim.yielded), (NOW + 2, Some(credit))),
-        other => panic!("{other:?}"),
-    }
 }
