@@ -1,10 +1,11 @@
 //! Runs the fuzz targets of the core for as long as one likes: `cargo xtask fuzz`, which builds it as it should be
 //! built.
 //!
-//! `fuzz [--seconds N] [--seed N] [--list] [--input FILE] [target…]`; without a target, all of them.
+//! `fuzz [--seconds N] [--seed N] [--jobs N] [--list] [--input FILE] [target…]`; without a target, all of them.
 
 use farebox_core::fuzz::{Finding, TARGETS, Target, fuzz, target};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 fn main() -> ExitCode {
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
 fn run(mut arguments: impl Iterator<Item = String>) -> Result<bool, String> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut seconds, mut seed, mut input, mut targets) = (10, since_epoch.as_secs(), None, Vec::new());
+    let mut jobs = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     while let Some(argument) = arguments.next() {
         let mut number = || {
             let value = arguments.next().and_then(|value| value.parse().ok());
@@ -30,6 +32,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<bool, String> {
         match argument.as_str() {
             "--seconds" => seconds = number()?,
             "--seed" => seed = number()?,
+            "--jobs" => jobs = number()?.max(1),
             "--input" => input = Some(arguments.next().ok_or("--input takes a file")?),
             "--list" => {
                 TARGETS.iter().for_each(|target| println!("{:16} {}", target.name, target.reads));
@@ -49,11 +52,20 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<bool, String> {
     }
     // What a panic says is printed with its input, once.
     std::panic::set_hook(Box::new(|_| {}));
-    println!("seed {seed}, {seconds} s each");
-    let mut findings = 0;
-    for target in targets {
-        findings += u32::from(!holds(target, seed, Duration::from_secs(seconds)));
-    }
+    println!("seed {seed}, {seconds} s each, {jobs} at a time");
+    let (next, findings) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !holds(target, seed, Duration::from_secs(seconds)) {
+                        findings.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let findings = findings.into_inner();
     println!("{findings} findings");
     Ok(findings == 0)
 }

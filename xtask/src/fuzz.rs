@@ -15,6 +15,9 @@ pub(crate) struct Options {
     /// Where the random changes begin; the same seed makes the same inputs.
     #[arg(long)]
     seed: Option<u64>,
+    /// Targets at a time; as many as there are cores, if nothing is said.
+    #[arg(long)]
+    jobs: Option<u64>,
     /// Try this file once, on one target.
     #[arg(long)]
     input: Option<String>,
@@ -26,7 +29,7 @@ pub(crate) struct Options {
 impl Options {
     /// All targets, for so many seconds each.
     pub(crate) fn all(seconds: u64) -> Self {
-        Self { targets: Vec::new(), seconds, seed: None, input: None, list: false }
+        Self { targets: Vec::new(), seconds, seed: None, jobs: None, input: None, list: false }
     }
 }
 
@@ -37,6 +40,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     cargo.args(["--example", "fuzz", "--", "--seconds", &options.seconds.to_string()]);
     if let Some(seed) = options.seed {
         cargo.args(["--seed", &seed.to_string()]);
+    }
+    if let Some(jobs) = options.jobs {
+        cargo.args(["--jobs", &jobs.to_string()]);
     }
     if let Some(input) = &options.input {
         cargo.args(["--input", input]);

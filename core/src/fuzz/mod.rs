@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // A panic is how a target says what it found.
 
+mod buyers;
 mod exchanges;
 mod ledgers;
 mod mutate;
@@ -72,6 +73,12 @@ pub const TARGETS: &[Target] = &[
     ledgers::ANSWER,
     ledgers::SHARED,
     exchanges::EXCHANGE,
+    buyers::CHALLENGE,
+    buyers::POLICY,
+    buyers::COUNTERS,
+    buyers::TYPED_DATA,
+    buyers::ADDRESS,
+    buyers::PURCHASE,
 ];
 
 /// The target of this name.
