@@ -20,6 +20,8 @@ use serde_json::Value;
 /// Bytes of a settlement header's value and of a problem's body that are read.
 pub const MAX_BYTES: usize = 32 * 1024;
 const MAX_DEPTH: usize = 16;
+/// Seconds that a payment must still be good for when it is sent; facilitators want as many.
+const MIN_REMAINING: u64 = 6;
 /// Seconds between two attempts, if the seller names none, and the most that it can name.
 const AGAIN_AFTER: u64 = 2;
 const MOST_AFTER: u64 = 30;
@@ -88,7 +90,23 @@ pub struct Answer {
     pub repeatable: bool,
 }
 
+/// Times that a payment is sent for one call.
+pub const ATTEMPTS: usize = 4;
+
 impl Answer {
+    /// Milliseconds after which the payment is to be sent again, if it is: `attempt` is how often it was sent.
+    ///
+    /// What a request does when it is sent twice is known only of methods that are idempotent, and where the seller's
+    /// gate says so.
+    #[must_use]
+    pub fn resends(&self, reservation: &Reservation, attempt: usize, now: u64) -> Option<u64> {
+        let Next::Resend(millis) = self.next else { return None };
+        let safe = self.repeatable || matches!(reservation.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE");
+        let valid_before = reservation.payment.as_ref().map_or(0, |payment| payment.valid_before);
+        let time = now.saturating_add(millis / 1000 + MIN_REMAINING) < valid_before;
+        (attempt < ATTEMPTS && safe && time).then_some(millis)
+    }
+
     /// No answer came: the payment may have arrived.
     #[must_use]
     pub fn none() -> Self {

@@ -1,6 +1,6 @@
 //! A request from question to answer, paid on the way if the policy says so.
 
-use super::answer::{self, Answer, Fault, Next};
+use super::answer::{self, Answer, Fault};
 use super::challenge::{self, Challenge};
 use super::counters::{Adopted, Approved, BadApproval, Counters, Left, Outcome, Payment, Question, Reservation};
 use super::decide::{self, Decision, Denied, Explanation, Outcome as Decided};
@@ -209,9 +209,6 @@ impl From<StoreFailed> for FetchError {
     }
 }
 
-/// Times that a payment is sent.
-const ATTEMPTS: usize = 4;
-
 /// The buyer's side: a policy, an account, and where they stand.
 #[derive(Debug)]
 pub struct Agent<W, S, K> {
@@ -342,14 +339,7 @@ impl<W: World, S: Store, K: Signer> Agent<W, S, K> {
                 }
                 Err(NoAnswer) => (Answer::none(), None),
             };
-            // What a request does twice is the seller's business only where the seller says so.
-            let safe = answer.repeatable || matches!(request.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE");
-            let time = |millis: u64| now.saturating_add(millis / 1000 + 6) < payment.valid_before;
-            if let Next::Resend(millis) = answer.next
-                && attempt < ATTEMPTS
-                && safe
-                && time(millis)
-            {
+            if let Some(millis) = answer.resends(&reservation, attempt, now) {
                 self.world.sleep(millis).await;
                 continue;
             }

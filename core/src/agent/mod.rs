@@ -122,6 +122,7 @@ pub mod answer;
 pub mod challenge;
 pub mod counters;
 pub mod decide;
+pub mod facade;
 mod flow;
 pub mod money;
 mod pattern;

@@ -1,6 +1,7 @@
 //! The buyer as a whole.
 
 mod attacks;
+mod facade;
 mod fetching;
 mod hostile;
 mod kit;
