@@ -228,21 +228,21 @@ impl Verifier {
         }
     }
 
-    /// A head that was kept elsewhere: the JWS, or a line that holds it.
+    /// A head that was kept elsewhere: the JWS, or a line that holds it. False for a line of a log that is no head.
     ///
     /// # Errors
-    /// If it is none.
-    pub fn keep_head(&mut self, text: &str) -> Result<(), ReceiptError> {
+    /// If it is none, or not signed by whom the heads must be.
+    pub fn keep_head(&mut self, text: &str) -> Result<bool, ReceiptError> {
         let text = text.trim();
         let head = match line::find(text.as_bytes()) {
             None => Head::read(text, &self.trust)?,
             Some(text) => match line::Record::read(&text, 0, &self.trust).map_err(ReceiptError::Claims)?.1.head {
                 Some(head) => (*head)?,
-                None => return Err(ReceiptError::Claims("the line is no head".to_owned())),
+                None => return Ok(false),
             },
         };
         self.heads.entry(head.log.clone()).or_default().push(head);
-        Ok(())
+        Ok(true)
     }
 
     /// A receipt that somebody got, so that the log must record it.

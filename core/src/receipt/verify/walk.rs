@@ -20,7 +20,6 @@ pub(super) struct Walk<'a> {
     issuer: Option<String>,
     /// A head whose root is another has been found. So will be those after it.
     roots_differ: bool,
-    forked: bool,
     findings: Vec<Finding>,
     summary: Summary,
 }
@@ -49,7 +48,6 @@ impl<'a> Walk<'a> {
             tree: Some(Tree::default()),
             issuer: None,
             roots_differ: false,
-            forked: false,
             findings: Vec::new(),
             summary: Summary { log: log.to_owned(), ..Summary::default() },
         }
@@ -58,16 +56,11 @@ impl<'a> Walk<'a> {
     /// Walks along `records`; what is wrong goes to `findings`.
     pub(super) fn run(mut self, mut records: Vec<Record>, findings: &mut Vec<Finding>) -> Summary {
         records.sort_by_key(|record| (record.seq, record.place));
-        let mut places = records.chunk_by(|a, b| a.seq == b.seq).peekable();
-        let first = places.peek().and_then(|place| place.first());
-        if let Some(first) = first {
+        if let Some(first) = records.first() {
             self.begin(first);
         }
-        while let Some(variants) = places.next() {
-            let next = places.peek().copied().unwrap_or_default();
-            if let Some(record) = self.choose(variants, next) {
-                self.step(record);
-            }
+        for record in self.one_history(&records) {
+            self.step(record);
         }
         self.end();
         findings.append(&mut self.findings);
@@ -89,25 +82,30 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Of the lines with one number, the one that belongs to the rest.
-    fn choose<'r>(&mut self, variants: &'r [Record], next: &[Record]) -> Option<&'r Record> {
-        let first = variants.first()?;
-        let same = variants.iter().filter(|record| record.hash == first.hash).count();
-        self.summary.repeated += u64::try_from(same).unwrap_or(u64::MAX).saturating_sub(1);
-        if same == variants.len() {
-            return Some(first);
+    /// One line for each number. Where there are several, the one that the next line was written after: so whatever
+    /// belongs to another history is left aside as a whole.
+    fn one_history<'r>(&mut self, records: &'r [Record]) -> Vec<&'r Record> {
+        let mut chosen: Vec<&Record> = Vec::with_capacity(records.len());
+        let mut fork = None;
+        for variants in records.chunk_by(|a, b| a.seq == b.seq).rev() {
+            let after = chosen
+                .last()
+                .filter(|after| variants.first().is_some_and(|first| first.seq.checked_add(1) == Some(after.seq)));
+            let belongs = |record: &&Record| after.is_some_and(|after| after.prev == record.hash);
+            let Some(one) = variants.iter().find(belongs).or(variants.first()) else { continue };
+            let same = variants.iter().filter(|record| record.hash == one.hash).count();
+            if same < variants.len() {
+                fork = Some(one);
+            }
+            self.summary.repeated += u64::try_from(same).unwrap_or(u64::MAX).saturating_sub(1);
+            chosen.push(one);
         }
-        if !self.forked {
-            self.forked = true;
-            let places: Vec<String> = variants.iter().map(|record| record.place.to_string()).collect();
-            let detail = format!("there are different lines {}: two histories of one log", first.seq);
-            let detail = format!("{detail} (read at {})", places.join(", "));
-            self.find(What::Fork, first.seq, Some(first.place), detail);
+        if let Some(fork) = fork {
+            let detail = format!("from line {} on there are different lines: two histories of one log", fork.seq);
+            self.find(What::Fork, fork.seq, Some(fork.place), detail);
         }
-        let follows = |record: &&Record| self.before.is_none_or(|before| record.prev == before.hash);
-        let goes_on = |record: &&Record| next.iter().any(|after| after.prev == record.hash);
-        let mut good = variants.iter().filter(follows);
-        good.clone().find(goes_on).or_else(|| good.next()).or(Some(first))
+        chosen.reverse();
+        chosen
     }
 
     fn step(&mut self, record: &Record) {
