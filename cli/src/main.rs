@@ -10,6 +10,7 @@ mod output;
 mod policy;
 mod receipt;
 mod time;
+mod token;
 
 use clap::{Parser, Subcommand};
 use output::{Outcome, Usage};
@@ -38,6 +39,9 @@ struct Arguments {
 enum Command {
     /// Make a key: the private JWK goes to a file, the public one is printed.
     Keygen(keygen::Options),
+    /// Make tokens, look at them, revoke them.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Look at receipts.
     #[command(subcommand)]
     Receipt(receipt::Command),
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Outcome, Usage> {
     match command {
         Command::Keygen(options) => keygen::run(&options),
+        Command::Token(command) => token::run(command),
         Command::Receipt(command) => receipt::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Policy(command) => policy::run(command),
