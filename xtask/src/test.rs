@@ -38,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if crate::fuzz::run(&crate::fuzz::Options::all(2))? != ExitCode::SUCCESS {
         bail!("a fuzz target has found something");
     }
+    step("command line tests", "cargo", &["test", "--locked", "-p", "farebox-cli"])?;
     step("filter tests", "cargo", &["test", "--locked", "-p", "farebox-filter"])?;
     step("tests of the npm package's crate", "cargo", &["test", "--locked", "-p", "farebox-js", "--all-features"])?;
     let tools = crate::build::tools()?;
