@@ -233,7 +233,7 @@ impl<H: Host> Ending<'_, H> {
 
     /// Writes the audit log's line of a call with a token.
     fn record_draw(&self, drawing: &Drawing<H>, charged: bool) {
-        if self.gate.policy.audit().is_none() {
+        if self.gate.policy.audit().is_none() || mutant::is("silent_draws") {
             return;
         }
         let drawn: Vec<Draw<'_>> = drawing
