@@ -3,7 +3,6 @@
 mod common;
 
 use common::json;
-use serde_json::Value;
 use std::path::Path;
 
 fn write(folder: &Path, name: &str, text: &str) {
