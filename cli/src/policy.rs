@@ -2,10 +2,16 @@
 
 use crate::input;
 use crate::output::{Outcome, Table, Usage};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
+use farebox_core::crypto::keys::{Algorithm, PublicKey, SigningKey};
+use farebox_core::crypto::sha256;
 use farebox_core::host::Capabilities;
 use farebox_core::http::Headers;
-use farebox_core::policy::{Access, DefaultAccess, Mistakes, Policy, Route, Routed};
+use farebox_core::policy::{
+    Access, CanonicalRequest, DefaultAccess, Mistakes, Pass, PassLimits, Policy, Route, Routed,
+};
 use farebox_core::rail::{Offer, Settle, Terms};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -169,15 +175,20 @@ impl Loaded {
     }
 }
 
-/// Values that a secret of a policy may have; which of its kinds it is, loading tells.
-const MADE_UP: [&str; 3] = [
-    // RFC 8032, test 1: an API key of Coinbase's, and a bearer token as good as any.
-    "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2DXWpgBgrEKt9VL/tPJZAc6DuFy89qmIyWvAhpo9wdRGg==",
-    // The same as a private JWK.
-    r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}"#,
-    // As a public one.
-    r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
-];
+/// How many kinds of secrets a policy may name; which kind a variable is, loading tells.
+const KINDS: usize = 3;
+
+/// A value for a variable that is not set here: a key that belongs to nothing else.
+fn made_up(kind: usize, name: &str) -> Option<String> {
+    let seed = sha256(&[b"made up for a policy check\0", name.as_bytes()]);
+    let key = SigningKey::from_secret(Algorithm::EdDsa, &seed)?;
+    Some(match (kind, key.public()) {
+        // An API key of Coinbase's, and a bearer token as good as any.
+        (0, PublicKey::Ed25519(point)) => STANDARD.encode([seed, point].concat()),
+        (1, _) => key.to_jwk().to_string(),
+        (_, public) => public.to_jwk().to_string(),
+    })
+}
 
 impl Host {
     fn load(&self, policy: &Value) -> Result<Loaded, Mistakes> {
@@ -186,28 +197,27 @@ impl Host {
             Proxy::Nginx => Capabilities { hold_response: false, read_body: true },
         };
         let json = policy.to_string();
-        // Which of the values made up each unset variable has.
-        let made_up: RefCell<BTreeMap<String, usize>> = RefCell::default();
+        // Of which kind each unset variable is taken to be.
+        let unset: RefCell<BTreeMap<String, usize>> = RefCell::default();
         let env = |name: &str| {
             let set = std::env::var(name).ok().filter(|value| !value.is_empty());
             set.or_else(|| {
                 if self.strict_env {
                     return None;
                 }
-                let nth = *made_up.borrow_mut().entry(name.to_owned()).or_default();
-                MADE_UP.get(nth).map(|value| (*value).to_owned())
+                made_up(*unset.borrow_mut().entry(name.to_owned()).or_default(), name)
             })
         };
         loop {
             let outcome = Policy::load(json.as_bytes(), &env, can);
             let Err(mistakes) = outcome else {
-                return outcome.map(|policy| Loaded { policy, unset: made_up.into_inner().into_keys().collect() });
+                return outcome.map(|policy| Loaded { policy, unset: unset.into_inner().into_keys().collect() });
             };
             // A mistake about a variable's value: it is of another kind.
             let mut tried = false;
-            for (name, nth) in made_up.borrow_mut().iter_mut() {
+            for (name, nth) in unset.borrow_mut().iter_mut() {
                 let named = format!("{name:?}");
-                if *nth + 1 < MADE_UP.len() && mistakes.0.iter().any(|mistake| mistake.found.contains(&named)) {
+                if *nth + 1 < KINDS && mistakes.0.iter().any(|mistake| mistake.found.contains(&named)) {
                     *nth += 1;
                     tried = true;
                 }
@@ -309,8 +319,28 @@ struct Verdict<'a> {
     offers: &'a [Offer],
 }
 
-fn verdict<'a>(policy: &'a Policy, request: &farebox_core::policy::CanonicalRequest, written: &Value) -> Verdict<'a> {
+/// What the gate answers itself where a policy has `tokens`, before it looks at routes.
+fn own(policy: &Policy, request: &CanonicalRequest) -> Option<&'static str> {
+    let tokens = policy.tokens()?;
+    let admin = tokens.admin.as_ref();
+    if admin.is_some_and(|admin| admin.path == request.path() && admin.origin == request.origin()) {
+        return Some("the administrator's route: `farebox token revoke` speaks to it");
+    }
+    match request.path() {
+        "/.well-known/jwks.json" => Some("the keys that tokens and receipts verify under"),
+        "/.well-known/did.json" => Some("the same keys, for x402's receipts"),
+        "/.well-known/oauth-protected-resource" => Some("what kind of tokens are taken here"),
+        "/.well-known/farebox/token" => Some("where holders ask what is left on their token"),
+        _ => None,
+    }
+}
+
+fn verdict<'a>(policy: &'a Policy, request: &CanonicalRequest, written: &Value) -> Verdict<'a> {
     let forwarded = "forwarded without payment".to_owned();
+    if let Some(what) = own(policy, request) {
+        let (code, decision) = ("own", "answered by the gate itself".to_owned());
+        return Verdict { name: None, route: None, status: None, code, decision, why: what.to_owned(), offers: &[] };
+    }
     match policy.route(request) {
         Routed::Route(route) => {
             let (status, code, decision, why, offers): (_, _, _, _, &[Offer]) = match &route.access {
@@ -323,7 +353,11 @@ fn verdict<'a>(policy: &'a Policy, request: &farebox_core::policy::CanonicalRequ
                     &[],
                 ),
                 Access::Priced(offers) => {
-                    let why = "the route has offers, and this request shows no payment".to_owned();
+                    let why = match policy.tokens() {
+                        None => "the route has offers, and this request shows no payment",
+                        Some(_) => "the route has offers, and this request shows neither a payment nor a token",
+                    }
+                    .to_owned();
                     (Some(402), "payment_required", refusal(402, "payment_required"), why, offers)
                 }
             };
@@ -408,7 +442,27 @@ fn about_offer(policy: &Policy, offer: &Offer) -> String {
         terms.pay_to,
         when(offer),
         facilitators(policy, offer).join(", "),
-    )
+    ) + &offer.pass.as_ref().map(about_pass).unwrap_or_default()
+}
+
+/// What an offer buys that buys more than one call.
+fn about_pass(pass: &Pass) -> String {
+    let limits = |limits: &PassLimits| {
+        let mut text: Vec<String> = Vec::new();
+        text.extend(limits.calls.map(|calls| format!("{calls} calls")));
+        text.extend(limits.budget.map(|budget| format!("{budget} to spend")));
+        text.extend(limits.bytes.map(|bytes| format!("{bytes} bytes")));
+        text.extend(limits.rate.map(|(calls, seconds)| format!("{calls} in {seconds} s")));
+        text.push(format!("for {} s", limits.seconds));
+        text.join(", ")
+    };
+    let mut text = format!("; buys a pass: {}, on {}", limits(&pass.limits), pass.routes.join(" "));
+    match &pass.bearer {
+        None => text.push_str(", for buyers that introduce a key"),
+        Some(bearer) if *bearer == pass.limits => {}
+        Some(bearer) => text.push_str(&format!("; without a key {}", limits(bearer))),
+    }
+    text
 }
 
 fn when(offer: &Offer) -> &'static str {
@@ -429,6 +483,7 @@ fn offer_json(policy: &Policy, offer: &Offer) -> Value {
     json!({
         "settle": match offer.settle { Settle::After => "after", Settle::Before => "before" },
         "facilitators": facilitators(policy, offer),
+        "pass": offer.pass.as_ref().map(Pass::described),
         "terms": serde_json::from_str::<Value>(&terms.json).unwrap_or_default(),
     })
 }

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use farebox_core::crypto::keys::PublicKey;
+use farebox_core::proof::digest;
 use farebox_core::rail::x402::offer_receipt;
-use farebox_core::receipt::call::content_digest;
 use farebox_core::receipt::{PayState, Receipt};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -96,7 +96,7 @@ impl Differences {
         let mut body = Vec::new();
         let read = input::open(file)?.read_to_end(&mut body);
         read.map_err(|error| Usage::new(format_args!("{}: {error}", file.display())))?;
-        self.check(name, Some(&content_digest(&body)), said);
+        self.check(name, Some(&digest::field(&body)), said);
         Ok(())
     }
 

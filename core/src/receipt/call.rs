@@ -8,8 +8,6 @@ use super::merkle::Hash;
 use super::pay::{Draw, Pay};
 use crate::crypto::keys::{PublicKey, SigningKey};
 use crate::crypto::{base64url, jws, sha256};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -38,12 +36,12 @@ pub struct Receipt {
     pub htm: String,
     /// Its target, with the query: the gate's own origin and the canonical path and query.
     pub htu: String,
-    /// [`content_digest`] of the request's body, where the gate knew it.
+    /// `Content-Digest` (RFC 9530) of the request's body, where the gate knew it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub req_digest: Option<String>,
     /// Status of the response.
     pub status: u16,
-    /// [`content_digest`] of the response's body, where the gate knew it.
+    /// `Content-Digest` (RFC 9530) of the response's body, where the gate knew it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub res_digest: Option<String>,
     /// `jti` of the token that was shown, or sold.
@@ -185,16 +183,11 @@ pub(super) fn unverified(text: &str, max: usize) -> Result<Value, ReceiptError> 
     jws::Jws::parse(text, max).map(|jws| Value::Object(jws.payload)).map_err(ReceiptError::Jws)
 }
 
-/// A `Content-Digest` (RFC 9530) of one SHA-256: the form that receipts write digests in.
-#[must_use]
-pub fn content_digest(body: &[u8]) -> String {
-    format!("sha-256=:{}:", STANDARD.encode(sha256(&[body])))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::crypto::hex;
+    use crate::proof::digest;
     use crate::receipt::merkle::{Tree, leaf};
     use serde_json::json;
 
@@ -221,8 +214,8 @@ mod tests {
         let first = vectors["jws"][0].as_str().unwrap();
         assert_eq!(base64url::encode(&Receipt::hash(first)), vectors["hash_of_first"]);
         let receipt = Receipt::read(first, &[key().public()]).unwrap();
-        assert_eq!(receipt.req_digest, Some(content_digest(b"")));
-        assert_eq!(receipt.res_digest, Some(content_digest(br#"{"price":"1"}"#)));
+        assert_eq!(receipt.req_digest, Some(digest::field(b"")));
+        assert_eq!(receipt.res_digest, Some(digest::field(br#"{"price":"1"}"#)));
         assert_eq!(receipt.pay.unwrap().state, crate::receipt::PayState::Settled);
     }
 

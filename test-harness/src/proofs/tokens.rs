@@ -626,7 +626,7 @@ pub async fn bodies(stack: &Stack) -> Result<[String; 2]> {
     let token = buy_bound(stack, "/plain/shared/a", &key).await?;
     let origin = stack.config.url();
     let authorization = format!("HTTPSig {token}");
-    let digest = farebox_core::receipt::call::content_digest(body.as_bytes());
+    let digest = farebox_core::proof::digest::field(body.as_bytes());
     let mut answers = [const { String::new() }; 2];
     for (answer, sent) in answers.iter_mut().zip([body, r#"{"amount":9}"#]) {
         let request = Request { method: "POST", origin: &origin, target: path, has_body: true };
