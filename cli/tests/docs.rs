@@ -3,6 +3,7 @@
 mod common;
 
 use common::{ISSUER, key};
+use farebox_core::receipt::verify::What;
 use farebox_core::receipt::{Amount, Entry, Kind, Log, Pay, PayState, Receipt};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -142,5 +143,13 @@ fn the_page_tells_the_exit_codes_that_help_tells() {
     assert_eq!(code, 0);
     for code in 0..=2 {
         assert!(help.contains(&format!("\n  {code}  ")) && page.contains(&format!("\n| {code} | ")), "{code}");
+    }
+}
+
+#[test]
+fn the_page_explains_every_finding() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md")).unwrap();
+    for what in What::ALL {
+        assert!(page.contains(&format!("\n| `{}` | ", what.wire())), "{what:?}");
     }
 }

@@ -135,6 +135,19 @@ pub enum What {
 }
 
 impl What {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Unreadable,
+        Self::Edited,
+        Self::Missing,
+        Self::Fork,
+        Self::BadHead,
+        Self::Unsigned,
+        Self::Cut,
+        Self::MissingLog,
+        Self::Receipt,
+    ];
+
     /// A stable word for it.
     #[must_use]
     pub fn wire(self) -> &'static str {
