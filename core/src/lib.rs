@@ -88,6 +88,9 @@ pub mod host;
 pub mod http;
 pub mod json;
 pub mod ledger;
+#[cfg(feature = "mutants")]
+pub mod mutant;
+#[cfg(not(feature = "mutants"))]
 mod mutant;
 pub mod policy;
 pub mod problem;

@@ -47,6 +47,8 @@ impl Gate {
     #[wasm_bindgen(constructor)]
     pub fn new(policy: &str, key: &js_sys::Function, places: u32) -> Result<Gate, JsValue> {
         let look = |name: &str| key.call1(&JsValue::UNDEFINED, &JsValue::from_str(name)).ok()?.as_string();
+        #[cfg(feature = "mutants")]
+        look("FAREBOX_MUTANT").into_iter().for_each(farebox_core::mutant::choose);
         let core = Core::load(policy.as_bytes(), &look, CAN).map_err(|mistakes| {
             let words = mistakes.0.into_iter().flat_map(|mistake| [mistake.path, mistake.found, mistake.hint]);
             JsValue::from(words.map(JsValue::from).collect::<js_sys::Array>())

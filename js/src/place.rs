@@ -57,12 +57,12 @@ pub struct Place(LocalStore<Kept>);
 
 #[wasm_bindgen]
 impl Place {
-    /// Opens the store in `storage`, which the first opening founds with `seed` (48 random bytes) for at most `ceiling`
-    /// live entries of each kind.
+    /// Opens the store in `storage`, which the first opening founds with `seed` (48 random bytes) for at most so many live
+    /// claims and token families.
     #[wasm_bindgen(constructor)]
-    pub fn new(storage: Storage, ceiling: u32, seed: &[u8]) -> Result<Place, JsValue> {
+    pub fn new(storage: Storage, claims: u32, tokens: u32, seed: &[u8]) -> Result<Place, JsValue> {
         let seed: &[u8; SEED_BYTES] = seed.try_into().map_err(|_| JsValue::from_str("the seed has 48 bytes"))?;
-        let store = LocalStore::open(Kept(storage), Ceilings { claims: ceiling, tokens: ceiling }, seed)
+        let store = LocalStore::open(Kept(storage), Ceilings { claims, tokens }, seed)
             .map_err(|_| JsValue::from_str("this storage holds something else"))?;
         Ok(Self(store))
     }

@@ -109,6 +109,19 @@ pub async fn decisions_in_workerd(
     package: &Package,
     wanted: impl Fn(&Case) -> bool,
 ) -> Result<Decided> {
+    decisions_in_workerd_under(workers, package, wanted, None).await
+}
+
+/// The same with a variable that the worker sees.
+///
+/// # Errors
+/// As [`decisions`].
+pub async fn decisions_in_workerd_under(
+    workers: &WorkerTools,
+    package: &Package,
+    wanted: impl Fn(&Case) -> bool,
+    variable: Option<(&str, &str)>,
+) -> Result<Decided> {
     let file = std::fs::read(workspace_dir().join("test-harness/vectors/workerd.json"))?;
     let differences: BTreeMap<String, Difference> = serde_json::from_slice(&file)?;
     let all = corpus()?;
@@ -116,7 +129,8 @@ pub async fn decisions_in_workerd(
         bail!("vectors/workerd.json: there is no case {name:?}");
     }
     let mut decided =
-        decided("workerd", &wanted, async |policy| InProcess::workerd(workers, package, policy).await).await?;
+        decided("workerd", &wanted, async |policy| InProcess::workerd(workers, package, policy, variable).await)
+            .await?;
     for case in all.of("workerd").filter(|case| wanted(case)) {
         let Some(difference) = differences.get(&case.name) else { continue };
         let own = format!("{} step ", case.name);
@@ -205,11 +219,19 @@ impl InProcess {
         Ok(Self { world, port: config.port, sent: Vec::new(), _process: Box::new(envoy) })
     }
 
-    async fn workerd(workers: &WorkerTools, package: &Package, policy: &Policy) -> Result<Self> {
+    async fn workerd(
+        workers: &WorkerTools,
+        package: &Package,
+        policy: &Policy,
+        variable: Option<(&str, &str)>,
+    ) -> Result<Self> {
         let world = World::start(Script::idle(policy))?;
         let mut config = workerd::Config::gate(package, &policy.json, world.port)?;
         for cluster in [FACILITATOR, BACKUP, RPC] {
             config = config.service(cluster, world.port);
+        }
+        if let Some((name, value)) = variable {
+            config = config.text(name, value);
         }
         let port = config.port;
         let workerd = Workerd::start(workers, config).await?;

@@ -17,6 +17,9 @@ use crate::wasm::compile;
 /// Entries of the package, each with a build of the crate of its own: the feature is its name.
 pub const ENTRIES: [&str; 1] = ["gate"];
 
+/// The most bytes of WebAssembly that an entry may have, and as gzip: a jump beyond is to be looked at.
+pub const MOST: (u64, u64) = (1_500_000, 520_000);
+
 /// The package as it was made.
 #[derive(Clone, Debug)]
 pub struct Package {
@@ -125,7 +128,8 @@ fn manifest(file: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder and what is below it.
+pub(crate) fn copy_dir(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let path = entry?.path();

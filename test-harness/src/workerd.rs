@@ -22,10 +22,15 @@ const COMPATIBILITY_DATE: &str = "2026-11-01";
 /// The binding of whatever stands behind a gate.
 const UPSTREAM: &str = "upstream";
 
+/// Modules of Node that workerd has, by their names with `node:` alone.
+const NODE_MODULES: [&str; 10] =
+    ["assert", "buffer", "crypto", "events", "fs", "path", "stream", "string_decoder", "url", "util"];
+
 /// How workerd is to run: one worker, on as many ports as it has copies.
 #[derive(Clone, Debug)]
 pub struct Config {
-    package: PathBuf,
+    /// The package that the source imports; `None` if that is a matter of the folder that the source lies in.
+    package: Option<PathBuf>,
     /// The worker's source; what it imports is bundled with it.
     pub source: PathBuf,
     /// The first copy's port.
@@ -51,17 +56,26 @@ impl Config {
     /// If no port is free.
     pub fn gate(package: &Package, policy: &Value, upstream: u16) -> Result<Self> {
         let source = workspace_dir().join("test-harness/workers/gate.mjs");
-        Ok(Self::new(package, source)?.service(UPSTREAM, upstream).value("POLICY", policy.clone()))
+        let config = Self::of(package, source)?;
+        Ok(config.service(UPSTREAM, upstream).value("POLICY", policy.clone()))
     }
 
-    /// A worker.
+    /// A worker that imports the package.
     ///
     /// # Errors
     /// If no port is free.
-    pub fn new(package: &Package, source: PathBuf) -> Result<Self> {
+    pub fn of(package: &Package, source: PathBuf) -> Result<Self> {
+        Ok(Self { package: Some(package.dir.clone()), ..Self::new(source)? })
+    }
+
+    /// A worker whose imports are found from where its source lies.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub fn new(source: PathBuf) -> Result<Self> {
         let port = free_port()?;
         Ok(Self {
-            package: package.dir.clone(),
+            package: None,
             source,
             port,
             ports: vec![port],
@@ -73,7 +87,21 @@ impl Config {
         })
     }
 
-    /// Another policy.
+    /// With a folder for Durable Objects that outlives this workerd.
+    #[must_use]
+    pub fn disk(mut self, folder: &Path) -> Self {
+        self.disk = Some(folder.to_owned());
+        self
+    }
+
+    /// With another flag of the runtime.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// With another policy.
     #[must_use]
     pub fn policy(self, policy: Value) -> Self {
         self.value("POLICY", policy)
@@ -185,8 +213,8 @@ fn quoted(text: impl std::fmt::Display) -> String {
 #[derive(Debug)]
 pub struct Workerd {
     process: Process,
-    /// Bytes of the bundled JavaScript, without WebAssembly.
-    pub script_bytes: u64,
+    /// Bytes of the bundled and minified JavaScript, without WebAssembly, and as gzip.
+    pub script: (u64, u64),
     _dir: TempDir,
 }
 
@@ -198,7 +226,8 @@ impl Workerd {
     pub async fn start(workers: &WorkerTools, config: Config) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("farebox-workerd-").tempdir()?;
         let modules = bundle(workers, &config, dir.path())?;
-        let script_bytes = fs::metadata(dir.path().join("out/worker.js"))?.len();
+        let bundled = dir.path().join("out/worker.js");
+        let script = (fs::metadata(&bundled)?.len(), crate::package::gzip(&bundled)?);
         let file = dir.path().join("config.capnp");
         let disk = config.disk.clone().unwrap_or_else(|| dir.path().join("objects"));
         fs::write(&file, config.write(&modules, &disk)?)?;
@@ -211,7 +240,7 @@ impl Workerd {
                 tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
             })
             .await?;
-        Ok(Self { process, script_bytes, _dir: dir })
+        Ok(Self { process, script, _dir: dir })
     }
 
     /// Everything that workerd and its workers have logged.
@@ -232,11 +261,14 @@ impl Workerd {
 /// the lines that name the modules.
 fn bundle(workers: &WorkerTools, config: &Config, dir: &Path) -> Result<Vec<String>> {
     let out = dir.join("out");
-    let packages = dir.join("node_modules");
-    fs::create_dir_all(&packages)?;
-    std::os::unix::fs::symlink(&config.package, packages.join("farebox"))?;
-    let source = dir.join(config.source.file_name().context("no source")?);
-    fs::copy(&config.source, &source).with_context(|| format!("cannot read {}", config.source.display()))?;
+    let mut source = config.source.clone();
+    if let Some(package) = &config.package {
+        let packages = dir.join("node_modules");
+        fs::create_dir_all(&packages)?;
+        std::os::unix::fs::symlink(package, packages.join("farebox"))?;
+        source = dir.join(config.source.file_name().context("no source")?);
+        fs::copy(&config.source, &source).with_context(|| format!("cannot read {}", config.source.display()))?;
+    }
     let mut esbuild = workers.bin("esbuild");
     esbuild
         .arg(&source)
@@ -244,6 +276,8 @@ fn bundle(workers: &WorkerTools, config: &Config, dir: &Path) -> Result<Vec<Stri
         .args(["--external:cloudflare:*", "--external:node:*", "--log-level=warning"])
         .arg(format!("--outdir={}", out.display()))
         .args(["--entry-names=worker", "--asset-names=[name]"])
+        // Other people's packages name Node's modules the old way.
+        .args(NODE_MODULES.map(|name| format!("--alias:{name}=node:{name}")))
         .env("NODE_PATH", workers.dir().join("node_modules"))
         .current_dir(dir);
     run(&mut esbuild, "esbuild")?;

@@ -40,7 +40,8 @@ async fn a_budget_is_exact_under_parallel_calls_also_when_delegated_tokens_share
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delegated_token_is_held_to_its_grant_and_falls_with_its_root() {
-    let figures = tokens::delegated(&stack().await, tokens::delegated_here).await.unwrap();
+    let stack = stack().await;
+    let figures = tokens::delegated(&stack, tokens::delegated_here).await.unwrap();
     assert!(figures.holds(), "{figures:#?}");
 }
 
@@ -52,7 +53,8 @@ async fn nothing_spent_or_revoked_comes_back_to_life_with_a_new_ledger() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn others_verify_what_we_sign_and_thieves_get_nothing() {
-    let figures = tokens::foreign(tools(), &stack().await).await.unwrap();
+    let stack = stack().await;
+    let figures = tokens::foreign(tools(), &stack).await.unwrap();
     assert!(figures.holds(), "{figures:#?}");
 }
 

@@ -2,6 +2,7 @@
 //! policy has the word.
 
 use rig::package::{self, Package};
+use rig::proofs::{edge, package as installs};
 use rig::stack::{fault_policy, test_policy};
 use rig::tools::WorkerTools;
 use rig::workerd::WorkerStack;
@@ -67,4 +68,25 @@ async fn workerd_decides_every_case_as_written() {
     decided.differs.iter().for_each(|differs| eprintln!("differs: {differs}"));
     assert!(decided.wrong.is_empty(), "{}", decided.wrong.join("\n"));
     assert!(decided.cases >= 120 || !word.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_bought_drawn_delegated_and_revoked_in_workers_and_a_cap_holds_over_three_of_them() {
+    let (tools, workers, package) = made();
+    let stack = edge::stack(&tools, &workers, &package, &[]).await.unwrap();
+    let found = edge::tokens(&stack).await.unwrap();
+    assert!(found.holds(), "{found:#?}");
+    let (answers, hits) = edge::stampede(&stack, "/plain/after", 60).await.unwrap();
+    assert_eq!((answers.get("200 "), hits), (Some(&1), 1), "{answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_package_installs_into_other_projects_and_its_readme_runs_as_written() {
+    let (_, workers, package) = made();
+    let found = installs::installed(&workers, &package).await.unwrap();
+    assert!(found.holds(), "{found:#?}");
+    eprintln!("{found:?}");
+    let (bytes, gzip) = found.module;
+    assert!(bytes <= package::MOST.0 && gzip <= package::MOST.1, "{bytes} bytes, {gzip} as gzip");
+    eprintln!("{}", installs::example(&workers, &package).unwrap());
 }

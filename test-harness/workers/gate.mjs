@@ -1,5 +1,5 @@
 // The rig's worker: a gate with the policy and the services that it is bound to, in front of the rig's upstream.
-import { createGate } from "farebox/gate";
+import { createGate, memoryStore } from "farebox/gate";
 import { durableObjectStore, LedgerObject } from "farebox/durable-object";
 
 export { LedgerObject };
@@ -9,7 +9,7 @@ let gate;
 export default {
   fetch(request, env) {
     gate ??= createGate(env.POLICY, {
-      store: durableObjectStore(env.LEDGER, { objects: env.OBJECTS ?? 4 }),
+      store: env.MEMORY ? memoryStore() : durableObjectStore(env.LEDGER, { objects: env.OBJECTS ?? 4 }),
       keys: env,
       facilitators: env,
       tendEvery: 1,

@@ -8,11 +8,15 @@
 //! | [`streaming`] | the first event after the settlement; a gigabyte |
 //! | [`thief`] | payments rebuilt from what is public |
 //! | [`tokens`] | passes, calls with tokens, delegation, revocation, credits, restarts |
+//! | [`edge`] | tokens and overhead of the npm package's gate in workerd |
+//! | [`package`] | the npm package as its users would install it |
 //! | [`host_faults`] | the proxy answers past the filter, traps, gets a new configuration |
 
 pub mod clients;
+pub mod edge;
 pub mod failover;
 pub mod host_faults;
+pub mod package;
 pub mod streaming;
 pub mod thief;
 pub mod tokens;

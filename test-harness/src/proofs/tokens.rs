@@ -19,7 +19,7 @@ use super::{add_routes, decode, encode, plan};
 use crate::scenario::{self, Got};
 use crate::stack::{priced, test_policy};
 use crate::upstream::Answer;
-use crate::{Envoy, EnvoyConfig, Stack, Tools};
+use crate::{Envoy, EnvoyConfig, Scene, Stack, Tools};
 
 /// Variable that holds the gate's signing key.
 pub const KEY_ENV: &str = "FAREBOX_TOKEN_KEY";
@@ -255,7 +255,7 @@ impl Delegated {
 /// # Errors
 /// If a part of the stack does not answer.
 pub async fn delegated(
-    stack: &Stack,
+    stack: &Scene,
     make: impl Fn(&str, &SigningKey, &SigningKey) -> Result<String>,
 ) -> Result<Delegated> {
     let (holder, agent) = (holder_key(2), holder_key(3));
@@ -471,7 +471,7 @@ impl Foreign {
 ///
 /// # Errors
 /// If a part of the stack does not answer.
-pub async fn foreign(tools: &Tools, stack: &Stack) -> Result<Foreign> {
+pub async fn foreign(tools: &Tools, stack: &Scene) -> Result<Foreign> {
     let mut figures = Foreign::default();
     let (mut tokens, mut receipts) = (Vec::new(), Vec::new());
     for (nth, (path, status)) in [("/plain/capped", 200), ("/fail/before", 500)].into_iter().enumerate() {
@@ -496,12 +496,11 @@ pub async fn foreign(tools: &Tools, stack: &Stack) -> Result<Foreign> {
     }
     let jwks = scenario::request("GET", &stack.url("/.well-known/jwks.json"), &[]).await?;
     let jwks: Value = serde_json::from_str(&jwks.body)?;
-    let good = jose(tools, &jwks, &stack.config.url(), &tokens, &receipts)?;
+    let good = jose(tools, &jwks, &stack.origin, &tokens, &receipts)?;
     figures.given = tokens.len() + receipts.len();
     figures.verified = verified(&good);
     let altered = |texts: &[String]| texts.iter().map(|text| alter(text)).collect::<Vec<_>>();
-    figures.altered_accepted =
-        verified(&jose(tools, &jwks, &stack.config.url(), &altered(&tokens), &altered(&receipts))?);
+    figures.altered_accepted = verified(&jose(tools, &jwks, &stack.origin, &altered(&tokens), &altered(&receipts))?);
     Ok(figures)
 }
 
@@ -596,7 +595,7 @@ async fn allocated(stack: &Stack) -> Result<u64> {
 ///
 /// # Errors
 /// If there is no response.
-pub async fn call(stack: &Stack, path: &str, token: &str) -> Result<Got> {
+pub async fn call(stack: &Scene, path: &str, token: &str) -> Result<Got> {
     scenario::request("GET", &stack.url(path), &[("authorization", &format!("Bearer {token}"))]).await
 }
 
@@ -604,8 +603,8 @@ pub async fn call(stack: &Stack, path: &str, token: &str) -> Result<Got> {
 ///
 /// # Errors
 /// If there is no response.
-pub async fn signed_call(stack: &Stack, path: &str, token: &str, key: &SigningKey) -> Result<Got> {
-    let fields = signed(&stack.config.url(), path, token, key)?;
+pub async fn signed_call(stack: &Scene, path: &str, token: &str, key: &SigningKey) -> Result<Got> {
+    let fields = signed(&stack.origin, path, token, key)?;
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     scenario::request("GET", &stack.url(path), &fields).await
 }
@@ -621,10 +620,10 @@ fn fresh() -> String {
 ///
 /// # Errors
 /// If a part of the stack does not answer.
-pub async fn bodies(stack: &Stack) -> Result<[String; 2]> {
+pub async fn bodies(stack: &Scene) -> Result<[String; 2]> {
     let (key, path, body) = (holder_key(5), "/plain/shared/upload", r#"{"amount":1}"#);
     let token = buy_bound(stack, "/plain/shared/a", &key).await?;
-    let origin = stack.config.url();
+    let origin = stack.origin.clone();
     let authorization = format!("HTTPSig {token}");
     let digest = farebox_core::proof::digest::field(body.as_bytes());
     let mut answers = [const { String::new() }; 2];
@@ -652,9 +651,9 @@ pub async fn bodies(stack: &Stack) -> Result<[String; 2]> {
 ///
 /// # Errors
 /// If there is no response, or no token in it.
-pub async fn buy_bound(stack: &Stack, path: &str, key: &SigningKey) -> Result<String> {
+pub async fn buy_bound(stack: &Scene, path: &str, key: &SigningKey) -> Result<String> {
     let payment = scenario::sign(stack, path).await?;
-    let origin = stack.config.url();
+    let origin = stack.origin.clone();
     let headers = [("payment-signature", payment.as_str())].into_iter().collect();
     let request = Request { method: "GET", origin: &origin, target: path, has_body: false };
     let nonce = fresh();
@@ -675,8 +674,8 @@ pub async fn buy_bound(stack: &Stack, path: &str, key: &SigningKey) -> Result<St
 ///
 /// # Errors
 /// If there is no response.
-pub async fn administer(stack: &Stack, what: Value) -> Result<Got> {
-    let mut claims = json!({ "aud": stack.config.url(), "iat": now(), "exp": now() + 60, "jti": fresh() });
+pub async fn administer(stack: &Scene, what: Value) -> Result<Got> {
+    let mut claims = json!({ "aud": stack.origin.clone(), "iat": now(), "exp": now() + 60, "jti": fresh() });
     if let (Some(claims), Value::Object(what)) = (claims.as_object_mut(), what) {
         claims.extend(what);
     }
@@ -686,7 +685,7 @@ pub async fn administer(stack: &Stack, what: Value) -> Result<Got> {
 }
 
 /// What the gate says is left on a token, to whoever holds it.
-async fn left(stack: &Stack, token: &str) -> Result<String> {
+pub(super) async fn left(stack: &Scene, token: &str) -> Result<String> {
     let fields = [("authorization", &*format!("Bearer {token}"))];
     let got = scenario::request("GET", &stack.url("/.well-known/farebox/token"), &fields).await?;
     let body: Value = serde_json::from_str(&got.body)?;
@@ -694,7 +693,7 @@ async fn left(stack: &Stack, token: &str) -> Result<String> {
 }
 
 /// Callouts that the gate has made for payments.
-async fn callouts(stack: &Stack) -> Result<u64> {
+pub(super) async fn callouts(stack: &Scene) -> Result<u64> {
     let counts = stack.facilitator.counts().await?;
     Ok(counts.verify + counts.settle)
 }
@@ -702,7 +701,19 @@ async fn callouts(stack: &Stack) -> Result<u64> {
 /// `calls` calls, `at_once` at a time on connections that are kept, with the tokens in turn; delegated ones with proofs
 /// by their holders.
 async fn storm(
-    stack: &Stack,
+    stack: &Scene,
+    path: &str,
+    tokens: &[String],
+    calls: usize,
+    at_once: usize,
+) -> Result<BTreeMap<String, usize>> {
+    storm_at(stack, std::slice::from_ref(&stack.origin), path, tokens, calls, at_once).await
+}
+
+/// The same on several gates in turn, all for the origin of the first.
+pub(super) async fn storm_at(
+    stack: &Scene,
+    gates: &[String],
     path: &str,
     tokens: &[String],
     calls: usize,
@@ -721,9 +732,10 @@ async fn storm(
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(at_once).build()?;
     let mut clients = Vec::new();
     for _ in 0..at_once {
-        let (next, client, url) = (Arc::clone(&next), client.clone(), stack.url(path));
+        let (next, client) = (Arc::clone(&next), client.clone());
+        let urls: Vec<String> = gates.iter().map(|gate| format!("{gate}{path}")).collect();
         let (tokens, holders) = (tokens.to_vec(), holders.clone());
-        let (origin, path) = (stack.config.url(), path.to_owned());
+        let (origin, path) = (stack.origin.clone(), path.to_owned());
         clients.push(tokio::spawn(async move {
             let mut answers: BTreeMap<String, usize> = BTreeMap::new();
             loop {
@@ -732,7 +744,9 @@ async fn storm(
                     return Ok::<_, anyhow::Error>(answers);
                 }
                 let (token, holder) = (&tokens[nth % tokens.len()], &holders[nth % tokens.len()]);
-                let mut request = client.get(&url).timeout(Duration::from_secs(60));
+                let host = origin.trim_start_matches("http://");
+                let mut request =
+                    client.get(&urls[nth % urls.len()]).header("host", host).timeout(Duration::from_secs(60));
                 match holder {
                     None => request = request.header("authorization", format!("Bearer {token}")),
                     Some(key) => {

@@ -1,6 +1,7 @@
 //! `cargo xtask prove <topic>`: claims, each re-measured by running the real thing, and each with a mutation of the
 //! filter under which it must come out false.
 
+mod edge;
 mod money;
 mod paid_request;
 mod tokens;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 /// Options of `prove`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to prove: paid-request, money or tokens.
+    /// What to prove: paid-request, money, tokens or edge.
     topic: String,
     /// Only these claims.
     #[arg(long, value_delimiter = ',')]
@@ -79,7 +80,12 @@ impl Subject {
 pub(crate) const MUTANT: &str = "FAREBOX_MUTANT";
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    let topics = [("paid-request", paid_request::CLAIMS), ("money", money::CLAIMS), ("tokens", tokens::CLAIMS)];
+    let topics = [
+        ("paid-request", paid_request::CLAIMS),
+        ("money", money::CLAIMS),
+        ("tokens", tokens::CLAIMS),
+        ("edge", edge::CLAIMS),
+    ];
     let Some((topic, claims)) = topics.into_iter().find(|(topic, _)| *topic == options.topic) else {
         bail!("no topic {:?}; there are: {}", options.topic, topics.map(|(topic, _)| topic).join(", "));
     };
@@ -98,6 +104,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             let subject = Subject { tools: tools.clone(), filter: filter.clone(), mutant };
             let finding = match topic {
                 "money" => money::claim(*id, &subject).await,
+                "edge" => edge::claim(*id, &subject).await,
                 "tokens" => tokens::claim(*id, &subject).await,
                 _ => paid_request::claim(*id, &subject).await,
             };

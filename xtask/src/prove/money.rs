@@ -204,7 +204,8 @@ async fn thief(subject: &Subject) -> Result<Finding> {
     })
 }
 
-fn first(complaints: &[String]) -> String {
+/// The first complaint, for a figure.
+pub(super) fn first(complaints: &[String]) -> String {
     complaints.first().map(|first| format!("; first complaint: {first}")).unwrap_or_default()
 }
 

@@ -71,7 +71,8 @@ async fn capped(subject: &Subject) -> Result<Finding> {
 }
 
 async fn delegated(subject: &Subject) -> Result<Finding> {
-    let figures = tokens::delegated(&stack(subject).await?, delegated_by_cli).await?;
+    let stack = stack(subject).await?;
+    let figures = tokens::delegated(&stack, delegated_by_cli).await?;
     Ok(Finding {
         id: 3,
         tried:
