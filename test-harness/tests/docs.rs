@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use farebox_core::receipt::verify::{Trust, Verifier};
 use rig::accounts::{BUYER, PAYEE};
 use rig::process::free_port;
+use rig::proofs::tokens;
 use rig::tools::workspace_dir;
 use rig::{Chain, Envoy, EnvoyConfig, Facilitator, Tools, Upstream};
 use serde_json::{Value, json};
@@ -62,8 +64,14 @@ fn the_one<'a>(value: &'a Value, name: &str) -> &'a Value {
 
 /// What loading a policy warns of, or why it is refused.
 fn load(policy: &Value) -> Result<Vec<String>, String> {
-    let can = farebox_core::host::Capabilities { hold_response: true, read_body: false };
-    farebox_core::policy::Policy::load(policy.to_string().as_bytes(), &|_| Some("token".to_owned()), can)
+    let text = policy.to_string();
+    let read_body = farebox_core::policy::reads_bodies(text.as_bytes());
+    let can = farebox_core::host::Capabilities { hold_response: true, read_body };
+    let env = |name: &str| match name {
+        tokens::KEY_ENV => Some(tokens::gate_key().to_jwk().to_string()),
+        _ => Some("token".to_owned()),
+    };
+    farebox_core::policy::Policy::load(text.as_bytes(), &env, can)
         .map(|policy| policy.warnings().to_vec())
         .map_err(|mistakes| mistakes.to_string())
 }
@@ -133,6 +141,10 @@ fn the_shipped_configuration_has_what_operations_md_asks_for() {
     let filters = manager["http_filters"].as_array().unwrap();
     let names: Vec<&str> = filters.iter().map(|filter| filter["name"].as_str().unwrap()).collect();
     assert_eq!(names[names.len() - 2..], ["farebox", "envoy.filters.http.router"]);
+    assert_eq!(
+        load(the_one(&yaml(&with_tokens(&read("envoy-config/envoy.yaml"))).remove(0), "origins")),
+        Ok(Vec::new())
+    );
 
     let seconds = |value: &Value| value.as_str().unwrap().trim_end_matches('s').parse::<u64>().unwrap();
     let route = seconds(&the_one(&config, "timeout")["timeout"]);
@@ -152,6 +164,13 @@ fn the_shipped_configuration_has_what_operations_md_asks_for() {
     }
 }
 
+/// The shipped configuration with what it says of capability tokens.
+fn with_tokens(shipped: &str) -> String {
+    let whole = shipped.replace("#:", "");
+    assert!(whole.contains("\n                            tokens:\n"));
+    whole
+}
+
 /// The shipped configuration on free ports, in front of a real upstream, facilitator and chain.
 struct Shipped {
     url: String,
@@ -163,11 +182,15 @@ struct Shipped {
 
 impl Shipped {
     async fn start() -> Self {
+        Self::of(&shipped(), &[]).await
+    }
+
+    async fn of(text: &str, env: &[(String, String)]) -> Self {
         let chain = Chain::start(tools()).await.unwrap();
         let facilitator = Facilitator::start(tools(), &chain).await.unwrap();
         let upstream = Upstream::start().unwrap();
         let port = free_port().unwrap();
-        let mut config = yaml(&shipped()).remove(0);
+        let mut config = yaml(text).remove(0);
         let admin = free_port().unwrap();
         config["admin"]["address"]["socket_address"]["port_value"] = json!(admin);
         let resources = &mut config["static_resources"];
@@ -179,7 +202,8 @@ impl Shipped {
         }
         // The origins of the policy name the port.
         let text = config.to_string().replace(":8080", &format!(":{port}"));
-        let envoy = Envoy::start(tools(), EnvoyConfig::new(text)).await.unwrap();
+        let config = env.iter().fold(EnvoyConfig::new(text), |config, (name, value)| config.env(name, value));
+        let envoy = Envoy::start(tools(), config).await.unwrap();
         Self { url: format!("http://127.0.0.1:{port}"), chain, upstream, envoy, _facilitator: facilitator }
     }
 
@@ -200,7 +224,7 @@ async fn the_shipped_configuration_serves_and_the_example_buyer_pays_through_it(
     assert!(unpaid.headers().contains_key("payment-required"));
     assert_eq!(shipped.upstream.hits().len(), 1, "only /health");
 
-    let bought = example_buyer(&format!("{}/reports/1", shipped.url)).await;
+    let bought = example("buyer.mjs", &format!("{}/reports/1", shipped.url)).await;
     assert!(bought.starts_with("200 "), "{bought}");
     let transfers = shipped.chain.transfers_to(PAYEE.address).await.unwrap();
     assert_eq!(transfers.iter().map(|transfer| transfer.amount).collect::<Vec<_>>(), [10_000]);
@@ -217,6 +241,44 @@ async fn the_shipped_configuration_serves_and_the_example_buyer_pays_through_it(
     let prometheus = shipped.envoy.prometheus().await.unwrap();
     let count = r#"farebox_exchanges_total{route="report",decision="paid"} 1"#;
     assert!(prometheus.lines().any(|line| line == count), "{prometheus}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_configuration_sells_passes_and_the_example_holder_uses_one() {
+    let shipped = Shipped::of(&with_tokens(&shipped()), &tokens::with_key(&[])).await;
+    let said = example("pass.mjs", &format!("{}/reports/1", shipped.url)).await;
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines, ["200 call=999", "200 call=998", "200 call=997"], "{said}");
+    let transfers = shipped.chain.transfers_to(PAYEE.address).await.unwrap();
+    assert_eq!(transfers.iter().map(|transfer| transfer.amount).collect::<Vec<_>>(), [1_000_000]);
+    assert_eq!(shipped.upstream.hits().len(), 4, "the call that the pass was bought with, and three");
+
+    let bought = rig::process::wait_for("the access log", Duration::from_secs(10), || async {
+        let log = shipped.envoy.log().ok()?;
+        let calls = log.lines().filter(|line| line.contains("\"decision\":\"token\""));
+        let calls: Vec<Value> = calls.filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (calls.len() == 3).then_some(calls)
+    });
+    let calls = bought.await.unwrap();
+    let token = calls[0]["token"].as_str().unwrap();
+    assert!(token.len() > 16 && calls.iter().all(|call| call["token"] == token));
+    assert!(calls.iter().all(|call| call["payer"] == format!("eip155:84532:{}", BUYER.address)));
+    let prometheus = shipped.envoy.prometheus().await.unwrap();
+    let count = r#"farebox_exchanges_total{route="report",decision="token"} 3"#;
+    assert!(prometheus.lines().any(|line| line == count), "{prometheus}");
+
+    // The audit log is among the proxy's own lines, and is whole.
+    let mut verifier = Verifier::new(Trust::Keys(vec![tokens::gate_key().public()]), false);
+    let log = shipped.envoy.log().unwrap();
+    for (number, line) in (1..).zip(log.lines()) {
+        verifier.read(number, line.as_bytes());
+    }
+    let report = verifier.finish();
+    assert_eq!(report.findings, []);
+    let lines: u64 = report.logs.iter().flat_map(|log| log.kinds.values()).sum();
+    assert!(lines >= 1 + 2 + 3, "{:?}", report.logs);
+    let written: Vec<&str> = log.lines().filter(|line| line.contains("{\"audit\":1,")).collect();
+    assert!(written.iter().all(|line| line.contains("[warning]")), "{written:?}");
 }
 
 /// A client's request headers must not talk Envoy into sending a paid request twice.
@@ -238,9 +300,9 @@ async fn a_client_cannot_ask_for_retries() {
     assert_eq!(shipped.upstream.hits().len(), 3);
 }
 
-/// Runs the example as its head says, with the packages of the rig.
-async fn example_buyer(url: &str) -> String {
-    let (url, script) = (url.to_owned(), read("examples/buyer/buyer.mjs"));
+/// Runs an example as its head says, with the packages of the rig.
+async fn example(name: &str, url: &str) -> String {
+    let (url, script) = (url.to_owned(), read(&format!("examples/buyer/{name}")));
     let wanted: Value = serde_json::from_str(&read("examples/buyer/package.json")).unwrap();
     let installed: Value = serde_json::from_str(&read("test-harness/node/package.json")).unwrap();
     for (name, version) in wanted["dependencies"].as_object().unwrap() {
