@@ -212,10 +212,17 @@ impl InProcess {
         config.normalize_path = false;
         config.merge_slashes = false;
         config.headers_with_underscores_action = "ALLOW".to_owned();
-        let wasm = WasmFilter::new("farebox", filter, Configuration::Struct(policy.json.clone()));
+        let mut wasm = WasmFilter::new("farebox", filter, Configuration::Struct(policy.json.clone()));
+        for (name, _) in &policy.env {
+            wasm = wasm.host_env_key(name);
+        }
         let config = config.filter(wasm);
         let workers = if policy.fresh { 1 } else { 2 };
-        let envoy = Envoy::start(tools, EnvoyConfig::new(config.to_text()).concurrency(workers)).await?;
+        let mut started = EnvoyConfig::new(config.to_text()).concurrency(workers);
+        for (name, value) in &policy.env {
+            started = started.env(name, value);
+        }
+        let envoy = Envoy::start(tools, started).await?;
         Ok(Self { world, port: config.port, sent: Vec::new(), _process: Box::new(envoy) })
     }
 
@@ -231,6 +238,9 @@ impl InProcess {
             config = config.service(cluster, world.port);
         }
         if let Some((name, value)) = variable {
+            config = config.text(name, value);
+        }
+        for (name, value) in &policy.env {
             config = config.text(name, value);
         }
         let port = config.port;

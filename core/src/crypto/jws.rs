@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::fmt;
 
 /// How deep header and payload may be nested.
-const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 
 /// A signed object that was read, and not verified yet.
 #[derive(Clone, Debug)]

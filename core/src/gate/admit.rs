@@ -52,10 +52,12 @@ impl<H: Host> Admitted<H> {
     }
 
     /// The request is about to be forwarded: what the upstream is told of it.
-    pub(super) fn forwarding(&mut self, edits: &mut Edits) {
+    pub(super) fn forwarding(&mut self, route: Option<&Route>, edits: &mut Edits) {
         let Self::Drawn(drawing) = self else { return };
         drawing.goes();
-        edits.remove("authorization");
+        if route.is_none_or(|route| route.owns_authorization) {
+            edits.remove("authorization");
+        }
         edits.remove("dpop");
         let chain = drawing.chain();
         edits.set("farebox-payer", chain.payer());

@@ -149,7 +149,7 @@ impl Gate {
         let form = Form::of(exchange.headers());
         let mut response_edits = cors::edits(&self.policy, exchange.headers());
         let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, self.policy.tokens());
-        admitted.forwarding(&mut upstream_edits);
+        admitted.forwarding(visit.route, &mut upstream_edits);
         let held = exchange.forward(upstream_edits).await;
         owned::strip_from_response(held.headers(), &mut response_edits);
         match admitted.conclude(&self, &host, &visit, &held).await {
@@ -181,11 +181,7 @@ impl Gate {
             Routed::Unmatched(DefaultAccess::Denied) => {
                 Err(Problem::new(Code::NoRoute, "no route of the policy matches").into())
             }
-            Routed::MethodNotAllowed { allow } => {
-                let mut refusal = Refusal::from(Problem::new(Code::MethodNotAllowed, format!("allowed here: {allow}")));
-                refusal.headers.push(("allow".to_owned(), allow.to_owned()));
-                Err(refusal)
-            }
+            Routed::MethodNotAllowed { allow } => Err(Refusal::method_not_allowed(allow)),
         }
     }
 

@@ -21,6 +21,15 @@ impl From<Problem> for Refusal {
     }
 }
 
+impl Refusal {
+    /// A path that has something, but not for this method (RFC 9110 §15.5.6).
+    pub(super) fn method_not_allowed(allow: &str) -> Self {
+        let mut refusal = Self::from(Problem::new(Code::MethodNotAllowed, format!("allowed here: {allow}")));
+        refusal.headers.push(("allow".to_owned(), allow.to_owned()));
+        refusal
+    }
+}
+
 impl From<BadRequest> for Problem {
     fn from(bad: BadRequest) -> Self {
         let code = Code::ALL.iter().copied().find(|code| code.wire() == bad.code).unwrap_or(Code::BadPath);

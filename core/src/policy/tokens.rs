@@ -5,8 +5,8 @@ use super::config::{self, LedgerLost};
 use super::facilitator::from_env;
 use super::mistake::{Mistakes, quoted};
 use super::path;
-use crate::crypto::base64url;
 use crate::crypto::keys::{PublicKey, SigningKey};
+use crate::crypto::{base64url, jws};
 use crate::host::Capabilities;
 use crate::ledger::{Revocation, Subject};
 use crate::token::{self, KeySet};
@@ -43,8 +43,19 @@ pub struct Tokens {
 impl Tokens {
     /// Whether a token that one of our keys signed stands in `value`, whatever the scheme before it.
     pub(crate) fn are_in(&self, value: &[u8]) -> bool {
-        let token = value.rsplit(|c| *c == b' ').next().unwrap_or(value);
-        self.beginnings.iter().any(|start| token.starts_with(start.as_bytes()))
+        value.split(|c| matches!(c, b' ' | b'\t' | b',')).any(|token| {
+            self.beginnings.iter().any(|start| token.starts_with(start.as_bytes())) || self.is_named_in(token)
+        })
+    }
+
+    /// Whether a token's header names one of our keys: those that others signed with it are written as they like.
+    fn is_named_in(&self, token: &[u8]) -> bool {
+        let header = token.iter().position(|c| *c == b'.').and_then(|end| token.get(..end));
+        let header = header.and_then(|header| base64url::decode(std::str::from_utf8(header).ok()?));
+        let header = header.and_then(|header| crate::json::parse(&header, header.len(), jws::MAX_DEPTH).ok());
+        header.is_some_and(|header| {
+            header.get("kid").and_then(Value::as_str).is_some_and(|kid| self.keys.get(kid).is_some())
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Nothing here uses the code under test, so payments are built and signed, and answers judged, a second time.
 
+mod token;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k256::ecdsa::SigningKey;
@@ -10,6 +12,7 @@ use serde_json::{Map, Value, json};
 use sha3::{Digest, Keccak256};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use token::{Key, Purse, decoded};
 
 /// Where requests of a case go unless it says otherwise.
 pub const AUTHORITY: &str = "api.example.com";
@@ -42,6 +45,10 @@ pub struct Policy {
     pub supported: Option<Value>,
     /// Whether each case needs a gate of its own, because it is about what one worker counts.
     pub fresh: bool,
+    /// The gate's environment: names and values.
+    pub env: Vec<(String, String)>,
+    /// The corpus' own keys by name; those of a case are its own.
+    keys: BTreeMap<String, Key>,
 }
 
 /// One case.
@@ -71,6 +78,8 @@ pub struct Request {
     pub authority: String,
     /// Names and values.
     pub headers: Vec<(String, String)>,
+    /// The token that it shows.
+    shown: Option<String>,
 }
 
 /// A response as it came.
@@ -187,6 +196,7 @@ impl Corpus {
     /// What is not as the README says: unknown members, rules without cases, cases without rules, doubled names.
     pub fn read(dir: &Path) -> Result<Self, String> {
         let mut corpus = Self { rules: BTreeMap::new(), policies: BTreeMap::new(), cases: Vec::new() };
+        let mut keys = BTreeMap::new();
         let mut files: Vec<_> = std::fs::read_dir(dir)
             .map_err(|error| format!("{}: {error}", dir.display()))?
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -197,14 +207,18 @@ impl Corpus {
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             let text = std::fs::read_to_string(&file).map_err(|error| format!("{name}: {error}"))?;
             let json: Value = serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
-            corpus.add(&name, &json).map_err(|error| format!("{name}: {error}"))?;
+            corpus.add(&name, &json, &mut keys).map_err(|error| format!("{name}: {error}"))?;
         }
         corpus.check()?;
         Ok(corpus)
     }
 
-    fn add(&mut self, file: &str, json: &Value) -> Result<(), String> {
+    fn add(&mut self, file: &str, json: &Value, keys: &mut BTreeMap<String, Value>) -> Result<(), String> {
         match file {
+            // Before the policies, in the order of the files' names.
+            "keys.json" => {
+                keys.extend(members(json)?.clone().into_iter().filter(|(_, key)| key.is_object()));
+            }
             "rules.json" => {
                 for (id, rule) in members(json)? {
                     self.rules.insert(id.clone(), text(rule)?.to_owned());
@@ -212,13 +226,21 @@ impl Corpus {
             }
             "policies.json" => {
                 for (name, policy) in members(json)? {
-                    known(policy, &["policy", "offers", "supported", "fresh", "why"])?;
+                    known(policy, &["policy", "offers", "supported", "fresh", "env", "why"])?;
                     let offers = members(&policy["offers"])?.clone().into_iter().collect();
+                    let mut env = Vec::new();
+                    for (variable, key) in policy.get("env").map(members).transpose()?.into_iter().flatten() {
+                        let key = keys.get(text(key)?).ok_or_else(|| format!("no key {key}"))?;
+                        env.push((variable.clone(), key.to_string()));
+                    }
+                    let keys = keys.iter().map(|(name, jwk)| Ok((name.clone(), Key::from_jwk(jwk)?)));
                     let policy = Policy {
                         json: policy["policy"].clone(),
                         offers,
                         supported: policy.get("supported").cloned(),
                         fresh: policy["fresh"] == true,
+                        env,
+                        keys: keys.collect::<Result<_, String>>()?,
                     };
                     self.policies.insert(name.clone(), policy);
                 }
@@ -294,6 +316,9 @@ fn known_step(step: &Value) -> Result<(), String> {
         &[
             "request",
             "payment",
+            "introduces",
+            "token",
+            "admin",
             "facilitator",
             "upstream",
             "rpc",
@@ -318,10 +343,26 @@ fn known_step(step: &Value) -> Result<(), String> {
             ],
         )?;
     }
+    token::known_words(step)?;
     if let Some(expect) = step.get("expect") {
         known(
             expect,
-            &["status", "code", "advice", "headers", "challenge", "receipt", "upstream", "calls", "charged"],
+            &[
+                "status",
+                "code",
+                "advice",
+                "headers",
+                "challenge",
+                "receipt",
+                "upstream",
+                "calls",
+                "charged",
+                "gives",
+                "token",
+                "call_receipt",
+                "body",
+                "left",
+            ],
         )?;
         if let Some(upstream) = expect.get("upstream").filter(|upstream| *upstream != "none") {
             known(upstream, &["method", "target", "authority", "headers"])?;
@@ -365,7 +406,8 @@ fn pairs(json: Option<&Value>) -> Result<Vec<(String, String)>, String> {
 
 /// Plays a case, and says what was not as expected.
 pub fn play(case: &Case, policy: &Policy, subject: &mut dyn Subject) -> Vec<String> {
-    let mut played = Played { case, policy, subject, sent: BTreeMap::new(), cited: BTreeMap::new() };
+    let mut played =
+        Played { case, policy, subject, sent: BTreeMap::new(), cited: BTreeMap::new(), purse: Purse::default() };
     for (index, step) in case.steps.iter().enumerate() {
         let wrong = played.step(step).unwrap_or_else(|error| vec![error]);
         if !wrong.is_empty() {
@@ -383,6 +425,17 @@ struct Played<'a> {
     sent: BTreeMap<String, (String, usize, Request)>,
     /// Payments that later steps send again, word for word.
     cited: BTreeMap<String, Vec<(String, String)>>,
+    /// Tokens, and what proves to hold them.
+    purse: Purse,
+}
+
+/// A request that is ready to be sent.
+struct Ready {
+    request: Request,
+    /// Who pays.
+    payer: String,
+    /// The holder that it introduces.
+    holder: Option<String>,
 }
 
 impl Played<'_> {
@@ -408,37 +461,31 @@ impl Played<'_> {
             }
             seen.calls.retain(|_, count| *count > 0);
             seen.hits.drain(..before.hits.len().min(seen.hits.len()));
-            return Ok(judge(expect, &request, Some(&response), &seen));
+            return self.judge(expect, &request, None, &response, &seen);
         }
         if let Some(most) = step.get("flood") {
             return self.flood(step, number(most)?);
         }
-        let mut request = self.request(&step["request"])?;
-        let mut payer = String::new();
-        if let Some(payment) = step.get("payment") {
-            let (headers, who) = self.payment(payment)?;
-            request.headers.extend(headers);
-            payer = who;
-        }
-        let script = self.script(step, payer)?;
-        let path = request.path.split('?').next().unwrap_or_default().to_owned();
-        let waits = step.get("waits");
         let times = step.get("times").map_or(Ok(1), number)?;
         for last in (1..=times).map(|time| time == times) {
-            self.subject.script(script.clone(), &path);
-            if let Some(waits) = waits {
+            let Ready { request, payer, holder } = self.ready(step)?;
+            let path = request.path.split('?').next().unwrap_or_default().to_owned();
+            let script = self.script(step, payer)?;
+            self.subject.script(script, &path);
+            if let Some(waits) = step.get("waits") {
                 let at = text(&waits["at"])?;
                 self.subject.hold(at);
                 let sent = self.subject.send(&request)?;
                 self.subject.held(at)?;
-                self.sent.insert(text(&waits["as"])?.to_owned(), (at.to_owned(), sent, request.clone()));
                 let seen = self.subject.seen();
-                return Ok(judge(expect, &request, None, &seen));
+                let wrong = judge(expect, &request, None, &seen);
+                self.sent.insert(text(&waits["as"])?.to_owned(), (at.to_owned(), sent, request));
+                return Ok(wrong);
             }
             let sent = self.subject.send(&request)?;
             let response = self.subject.response(sent)?;
             let seen = self.subject.seen();
-            let wrong = judge(expect, &request, Some(&response), &seen);
+            let wrong = self.judge(expect, &request, holder, &response, &seen)?;
             if last || !wrong.is_empty() {
                 return Ok(wrong);
             }
@@ -446,22 +493,63 @@ impl Played<'_> {
         Ok(Vec::new())
     }
 
+    /// What is wrong with an answer. `holder`: whose key the request introduced.
+    fn judge(
+        &mut self,
+        expect: &Value,
+        request: &Request,
+        holder: Option<String>,
+        response: &Response,
+        seen: &Seen,
+    ) -> Result<Vec<String>, String> {
+        let mut wrong = judge(expect, request, Some(response), seen);
+        wrong.extend(self.judge_tokens(expect, holder, response)?);
+        wrong.extend(self.judge_left(expect)?);
+        if !wrong.is_empty() {
+            wrong.push(format!("answer: {response:?}"));
+        }
+        Ok(wrong)
+    }
+
+    /// The request of a step, with the credentials that it shows.
+    fn ready(&mut self, step: &Value) -> Result<Ready, String> {
+        let admin = step.get("admin").map(|_| Self::admin_request(step.get("request")));
+        let mut request = self.request(admin.as_ref().unwrap_or(&step["request"]))?;
+        let (mut payer, mut holder) = (String::new(), None);
+        if let Some(payment) = step.get("payment") {
+            let (headers, who) = self.payment(payment)?;
+            let field = headers.first().map(|(name, _)| name.clone()).unwrap_or_default();
+            request.headers.extend(headers);
+            payer = who;
+            if let Some(introduces) = step.get("introduces") {
+                holder = Some(self.introduce(introduces, &field, &mut request)?);
+            }
+        }
+        if let Some(token) = step.get("token") {
+            self.show(token, &mut request)?;
+        }
+        if let Some(admin) = step.get("admin") {
+            self.administer(admin, &mut request)?;
+        }
+        Ok(Ready { request, payer, holder })
+    }
+
     /// Sends up to `most` requests, each payment with a nonce of its own, until one is answered as expected.
     fn flood(&mut self, step: &Value, most: u64) -> Result<Vec<String>, String> {
         let mut last = Vec::new();
         for nonce in 0..most {
-            let mut request = self.request(&step["request"])?;
-            if let Some(payment) = step.get("payment") {
-                let mut payment = payment.clone();
+            let mut step = step.clone();
+            if let Some(payment) = step.get_mut("payment") {
                 payment["nonce"] = json!(nonce.to_string());
-                request.headers.extend(self.payment(&payment)?.0);
             }
-            let script = self.script(step, String::new())?;
+            let request = self.ready(&step)?.request;
+            let script = self.script(&step, String::new())?;
             self.subject.script(script, &request.path);
             let sent = self.subject.send(&request)?;
             let response = self.subject.response(sent)?;
             if Some(u64::from(response.status)) == step["expect"]["status"].as_u64() {
-                return Ok(judge(&step["expect"], &request, Some(&response), &self.subject.seen()));
+                let seen = self.subject.seen();
+                return self.judge(&step["expect"], &request, None, &response, &seen);
             }
             last = vec![format!("the last of {most} answers: {response:?}")];
         }
@@ -478,6 +566,7 @@ impl Played<'_> {
             path,
             authority: json.get("authority").map_or(Ok(AUTHORITY), text)?.to_owned(),
             headers: pairs(json.get("headers"))?,
+            shown: None,
         })
     }
 
@@ -771,11 +860,6 @@ fn judge(expect: &Value, request: &Request, response: Option<&Response>, seen: &
             hits => wrong.push(format!("the upstream saw {} requests, expected one", hits.len())),
         },
     }
-    if !wrong.is_empty()
-        && let Some(response) = response
-    {
-        wrong.push(format!("answer: {response:?}"));
-    }
     wrong
 }
 
@@ -791,6 +875,11 @@ fn judge_hit(expect: &Value, request: &Request, hit: &Hit, wrong: &mut Vec<Strin
             wrong.push(format!("the upstream saw {name}"));
         }
     }
+    if let Some(token) = &request.shown
+        && hit.headers.iter().any(|(_, value)| value.contains(token))
+    {
+        wrong.push("the upstream saw the token".to_owned());
+    }
     judge_headers(&expect["headers"], &hit.headers, "at the upstream", wrong);
 }
 
@@ -800,10 +889,7 @@ fn judge_response(expect: &Value, request: &Request, response: &Response, wrong:
     }
     judge_headers(&expect["headers"], &response.headers, "in the answer", wrong);
     for (member, header) in [("challenge", "payment-required"), ("receipt", "payment-response")] {
-        let decoded = value(&response.headers, header)
-            .and_then(|value| STANDARD.decode(value).ok())
-            .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
-            .unwrap_or_default();
+        let decoded = decoded(response, header);
         for (pointer, expected) in expect[member].as_object().into_iter().flatten() {
             let got = decoded.pointer(pointer).unwrap_or(&Value::Null);
             let good = if expected["any"] == true { !got.is_null() } else { got == expected };
@@ -856,6 +942,10 @@ fn judge_response(expect: &Value, request: &Request, response: &Response, wrong:
     must(
         value(&response.headers, "payment-required").is_some() == [402, 412].contains(&response.status),
         "a challenge comes with a 402 or 412 and with nothing else",
+    );
+    must(
+        value(&response.headers, "www-authenticate").is_some() || response.status != 401,
+        "a 401 does not say how to show a credential",
     );
     must(
         value(&response.headers, "retry-after").is_some() || ![429, 503].contains(&response.status),

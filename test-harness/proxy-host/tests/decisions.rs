@@ -95,8 +95,9 @@ impl InProcess {
         }));
         let host = Host::new(filter, profile, 1, world.clone());
         let vms = if policy.fresh { 1 } else { 2 };
+        let env: Vec<_> = policy.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         for _ in 0..vms {
-            host.start(&policy.json.to_string(), &[]).unwrap();
+            host.start(&policy.json.to_string(), &env).unwrap();
         }
         let mut started = Self { host, world, vms, sent: Vec::new() };
         // The first tick: what facilitators support.

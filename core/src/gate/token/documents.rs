@@ -8,7 +8,6 @@ use crate::host::Host;
 use crate::http::Reply;
 use crate::ledger::Store;
 use crate::policy::{CanonicalRequest, Tokens};
-use crate::problem::{Code, Problem};
 use crate::rail;
 use serde_json::{Value, json};
 
@@ -34,9 +33,7 @@ pub(in crate::gate) async fn answer<H: Host>(
         _ => return None,
     };
     if !matches!(request.method(), "GET" | "HEAD") {
-        let mut refusal = Refusal::from(Problem::new(Code::MethodNotAllowed, "allowed here: GET, HEAD"));
-        refusal.headers.push(("allow".to_owned(), "GET, HEAD".to_owned()));
-        return Some(Err(refusal));
+        return Some(Err(Refusal::method_not_allowed("GET, HEAD")));
     }
     Some(Ok(json_reply(&body, &format!("public, max-age={MAX_AGE}"))))
 }

@@ -32,14 +32,14 @@ impl<H: Host> Case<'_, H> {
     pub(in crate::gate) async fn own_token(&self, tokens: &Tokens, headers: &Headers) -> Result<Reply, Refusal> {
         let method = self.visit.request.method();
         if !matches!(method, "GET" | "HEAD") {
-            return Err(Problem::new(Code::MethodNotAllowed, "allowed here: GET, HEAD").into());
+            return Err(Refusal::method_not_allowed("GET, HEAD"));
         }
         if !self.gate.counters.challenge(self.source.get(), self.host.now_millis()) {
             return Err(Problem::new(Code::TooManyRequests, "too many questions from this address").into());
         }
         let shown = Shown::find(headers, Fields::Both).map_err(|error| self.refuse_proof(&error))?;
         let Some(shown) = shown else {
-            return Err(Problem::new(Code::TokenInvalid, "show the token that you ask about").into());
+            return Err(self.unauthorized(Problem::new(Code::TokenInvalid, "show the token that you ask about")));
         };
         let chain = self.chain(tokens, &shown).await?;
         let _ = self.prove(tokens, &shown, &chain, headers).await?;
@@ -55,7 +55,7 @@ impl<H: Host> Case<'_, H> {
     /// Does what an administrator asks.
     pub(in crate::gate) async fn administer(&self, admin: &Admin, headers: &Headers) -> Result<Reply, Refusal> {
         if self.visit.request.method() != "POST" {
-            return Err(Problem::new(Code::MethodNotAllowed, "allowed here: POST").into());
+            return Err(Refusal::method_not_allowed("POST"));
         }
         if !self.gate.counters.may_pay(self.source.get(), self.host.now_millis()) {
             return Err(Problem::new(Code::TooManyRequests, "too many refused requests from this address").into());
@@ -64,13 +64,13 @@ impl<H: Host> Case<'_, H> {
             Ok(asked) => asked,
             Err(why) => {
                 self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
-                return Err(Problem::new(Code::AdminRefused, why).into());
+                return Err(not_admin(why));
             }
         };
         let now = self.host.now();
         let identity = sha256(&[b"admin\0", asked.jti.as_bytes()]);
         if !self.ledger(self.host.store().once(&identity, asked.until, now).await)? {
-            return Err(Problem::new(Code::AdminRefused, "this request was made before").into());
+            return Err(not_admin("this request was made before"));
         }
         match asked.what {
             Asked::Revoke { revocation, until } => {
@@ -117,6 +117,13 @@ impl<H: Host> Case<'_, H> {
         signed.verify(&admin.key, ADMIN_TYP).map_err(|_| "it is not signed by the administrator's key")?;
         Request::read(&signed.payload, &admin.origin, self.host.now())
     }
+}
+
+/// A refusal that says how an administrator's request is signed (RFC 9110 §11.6.1).
+fn not_admin(why: &str) -> Refusal {
+    let mut refusal = Refusal::from(Problem::new(Code::AdminRefused, why));
+    refusal.headers.push(("www-authenticate".to_owned(), "Bearer error=\"invalid_token\"".to_owned()));
+    refusal
 }
 
 /// What a token has in all of a unit of which nothing was drawn yet.

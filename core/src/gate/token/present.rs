@@ -42,8 +42,9 @@ impl<H: Host> Case<'_, H> {
         let call = if mutant::is("loose_grants") { anywhere(&chain, call) } else { call };
         let allowed = chain.authorises(&call).map_err(|error| self.refuse_token(&error))?;
         let body = self.prove(tokens, shown, &chain, headers).await?;
-        let leaf = chain.leaf();
-        if !self.gate.counters.may_forward(&leaf.name, self.host.now_millis()) {
+        // Whoever may delegate makes as many tokens as it likes: they count as one.
+        let account = &chain.root().name;
+        if !self.gate.counters.may_forward(account, self.host.now_millis()) {
             let detail = "too many requests with this token were forwarded and not charged";
             return Err(Problem::new(Code::TooManyRequests, detail).into());
         }
@@ -68,7 +69,7 @@ impl<H: Host> Case<'_, H> {
             }
         };
         let bytes = allowed.used(&Unit::Byte, 0);
-        let forwarded = Forwarded::new(self.gate, self.host, Some(leaf.name.to_string()));
+        let forwarded = Forwarded::new(self.gate, self.host, Some(account.to_string()));
         Ok(Admitted::Drawn(Box::new(Drawing::new(
             self.host,
             Rc::clone(&chain),
@@ -135,13 +136,14 @@ impl<H: Host> Case<'_, H> {
     }
 
     /// The request as a proof is about it.
-    pub(in crate::gate) fn request<'r>(&'r self, origin: &'r str, headers: &Headers) -> proof::Request<'r> {
+    pub(in crate::gate) fn request<'r>(&'r self, origin: &'r str, headers: &'r Headers) -> proof::Request<'r> {
         let length = headers.text("content-length");
         let has_body = length.map_or_else(|| !method::is_bodiless(self.visit.request.method()), |length| length != "0");
         proof::Request {
             method: self.visit.request.method(),
             origin,
-            target: self.visit.request.target(),
+            // What the client signed is what it sent, in whatever spelling; what was judged is the canonical path of it.
+            target: headers.text(":path").unwrap_or_else(|| self.visit.request.target()),
             has_body: has_body || headers.first("transfer-encoding").is_some(),
         }
     }
@@ -193,6 +195,8 @@ impl<H: Host> Case<'_, H> {
 
     pub(super) fn refuse_token(&self, error: &TokenError) -> Refusal {
         let code = match error {
+            // Where holders ask about their tokens there is nothing to pay for.
+            TokenError::Expired if std::ptr::eq(self.route, &self.gate.own) => Code::TokenInvalid,
             TokenError::Expired => Code::TokenExpired,
             TokenError::NotYetValid => Code::TokenNotYetValid,
             TokenError::NotGranted | TokenError::CallLimit | TokenError::WrongAudience => Code::TokenScope,
@@ -201,7 +205,7 @@ impl<H: Host> Case<'_, H> {
         let problem = Problem::new(code, error.to_string());
         match code.status() {
             401 => self.unauthorized(problem),
-            402 if !self.menu.is_empty() => self.challenge(problem, code.wire()),
+            402 => self.challenge(problem, code.wire()),
             _ => problem.into(),
         }
     }
@@ -219,7 +223,7 @@ impl<H: Host> Case<'_, H> {
     }
 
     /// A refusal that says by which schemes a token may be shown (RFC 9110 §11.6.1, RFC 6750 §3, RFC 9728 §5.1).
-    fn unauthorized(&self, problem: Problem) -> Refusal {
+    pub(super) fn unauthorized(&self, problem: Problem) -> Refusal {
         let error = match problem.code {
             Code::ProofRequired | Code::ProofInvalid | Code::ProofReplayed => "invalid_dpop_proof",
             _ => "invalid_token",
