@@ -229,9 +229,9 @@ fn ensure_python_packages(dir: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf
     let venv = venv_dir(dir);
     let python = venv.join("bin").join("python");
     let requirements = harness_dir().join("node").join("requirements.txt");
-    let stamp = Stamp::new(dir.join("python.stamp"), fs::read_to_string(&requirements)?);
-    // A new environment for a new Envoy has no packages, whatever the stamp says.
-    if stamp.is_current() && find_in_packages(&venv, "x402/__init__.py").is_ok() {
+    // In the environment itself: a new one, for a new Envoy, has no packages.
+    let stamp = Stamp::new(venv.join("packages.stamp"), fs::read_to_string(&requirements)?);
+    if stamp.is_current() {
         return Ok(python);
     }
     progress("installing the Python client of x402");
