@@ -409,7 +409,7 @@ fn every_file_and_test_that_a_page_names_exists() {
                 && code.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
             {
                 // Or a setting of Envoy's that the rig has as a field.
-                let known = [format!("fn {code}("), format!("pub {code}:")];
+                let known = [format!("fn {code}("), format!("fn {code}<"), format!("pub {code}:")];
                 assert!(known.iter().any(|known| sources.contains(known)), "{}: no test {code}", file.display());
             }
         }
