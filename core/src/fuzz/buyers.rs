@@ -317,7 +317,7 @@ fn buy(input: &[u8]) -> (Option<Vec<u8>>, Label) {
                 label.push_str(&format!(" {}", fetched.response.status / 100));
                 label.push_str(if fetched.paid.is_some() { " paid" } else { "" });
             }
-            Err(error) => label.push_str(&format!(" {}", why(&error.to_string()))),
+            Err(error) => label.extend(why(&error.to_string()).chars().take(24)),
         }
     }
     let spent: u128 = sent.borrow().values().sum();

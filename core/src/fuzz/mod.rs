@@ -175,15 +175,11 @@ fn option<T>(value: Option<&T>) -> Label {
     if value.is_some() { "ok".into() } else { "none".into() }
 }
 
-/// A reason without what it quotes of the input: digits, and whatever stands between quotes.
+/// A reason without what it quotes of the input: digits, and whatever stands between quotes; of a long one, the
+/// beginning.
 fn why(text: &str) -> Label {
-    let mut label = String::new();
-    for (index, part) in text.split(['"', '`']).enumerate() {
-        if index % 2 == 0 {
-            label.extend(part.chars().filter(|c| !c.is_ascii_digit()).take(80));
-        }
-    }
-    label.into()
+    let unquoted = text.split(['"', '`']).step_by(2).flat_map(str::chars);
+    unquoted.filter(|c| !c.is_ascii_digit()).take(60).collect::<String>().into()
 }
 
 /// The vectors of this name.

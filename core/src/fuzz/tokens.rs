@@ -158,12 +158,29 @@ fn grants_seeds() -> Vec<Vec<u8>> {
         .iter()
         .map(|claims| serde_json::from_slice::<Value>(claims).unwrap()["authorization_details"][0].to_string())
         .collect();
-    let routes = r#"{"type":"http_call","locations":["https://api.example.com"],"actions":["GET"],"constraints":[{"key":"route","one_of":["quotes","a"]},{"key":"path","one_of":["/v1/quotes/BTC","/"]}]}"#;
-    [(0, 1), (0, 0), (1, 1)]
-        .map(|(parent, child)| format!("{}\n{}", grants[parent], grants[child]).into_bytes())
-        .into_iter()
-        .chain([format!("{}\n{routes}", grants[0]).into_bytes(), format!("{routes}\n{routes}").into_bytes()])
-        .collect()
+    // Small ones, in which a change or two matters.
+    let small = |constraint: &str, limits: &str| {
+        let head = r#"{"type":"http_call","locations":["https://api.example.com"],"actions":["GET","POST"]"#;
+        format!(r#"{head},"constraints":[{constraint}],"limits":[{limits}]}}"#)
+    };
+    let prefix = small(r#"{"key":"path","prefix":"/v1/"}"#, "");
+    let paths = small(r#"{"key":"path","one_of":["/v1/quotes","/v1/quotes/BTC"]}"#, "");
+    let routes = small(r#"{"key":"route","one_of":["quotes"]},{"key":"path","one_of":["/","/v1/"]}"#, "");
+    let calls = small("", r#"{"max":"1","per":"call","unit":"call"}"#);
+    let money = small("", &format!(r#"{{"max":"10000","per":"call","unit":"{USDC}"}}"#));
+    let more_money = small("", r#"{"max":"1","per":"token","unit":"eip155:1/slip44:60"}"#);
+    let pairs = [
+        (&grants[0], &grants[1]),
+        (&grants[1], &grants[1]),
+        (&prefix, &prefix),
+        (&prefix, &paths),
+        (&paths, &paths),
+        (&routes, &routes),
+        (&calls, &calls),
+        (&money, &money),
+        (&money, &more_money),
+    ];
+    pairs.map(|(parent, child)| format!("{parent}\n{child}").into_bytes()).into()
 }
 
 fn run_grants(input: &[u8]) -> Label {
