@@ -9,7 +9,7 @@ use super::{Call, Grant, Holder, MAX_BYTES, MAX_LINKS, Per, TYPE, Token, TokenEr
 use crate::crypto::jws::Jws;
 use crate::crypto::keys::{PublicKey, THUMBPRINT_URN};
 use crate::crypto::sha256;
-use crate::ledger::draw::{CounterId, Draw, DrawError, FamilyId, LinkId, MAX_COUNTERS};
+use crate::ledger::draw::{CounterId, Draw, DrawError, FamilyId, Left, LinkId, MAX_COUNTERS};
 use crate::ledger::revocation::{Facts, Subject};
 use serde_json::{Value, json};
 
@@ -93,6 +93,12 @@ impl Link {
             .zip(&token.grants)
             .map(|(index, grant)| grant.limits.iter().map(|limit| CounterId::of(index, limit.unit.wire())).collect());
         Self { name: name.into(), facts, counters: counters.collect(), token }
+    }
+
+    /// What its counters are known by in its family, if it is a delegation.
+    fn id(&self) -> LinkId {
+        let Subject(id) = self.facts.token;
+        LinkId(id.first_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -224,6 +230,26 @@ impl Chain {
         Ok(Allowed { chain: self, grants, cost: call.cost })
     }
 
+    /// The least that its links have left of their budgets of `unit`, as they write it; `None` if none of them has one.
+    ///
+    /// `left` is what the ledger knows of the whole family. Counters of other delegations in it do not matter, and of
+    /// a counter that it does not know, nothing was drawn yet.
+    #[must_use]
+    pub fn left(&self, left: &Left, unit: &str) -> Option<u128> {
+        let budgets = self.links().enumerate().flat_map(|(depth, link)| {
+            let id = (depth > 0).then(|| link.id());
+            let limits =
+                link.token.grants.iter().zip(&link.counters).flat_map(|(grant, of)| grant.limits.iter().zip(of));
+            limits.filter(|(limit, _)| limit.per == Per::Token && limit.unit.wire() == unit).map(
+                move |(limit, counter)| {
+                    let known = left.0.iter().find(|of| (of.link, of.counter, of.period) == (id, *counter, None));
+                    known.map_or(limit.max, |of| of.left)
+                },
+            )
+        });
+        budgets.min()
+    }
+
     /// Bytes of memory that it takes, about.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -261,7 +287,7 @@ impl<'a> Allowed<'a> {
             let draw = match &mut draw {
                 None => draw.insert(Draw::new(FamilyId(id), kept_until(&link.token))),
                 Some(draw) => {
-                    draw.child(LinkId(id.first_chunk().copied().unwrap_or_default()), kept_until(&link.token))?;
+                    draw.child(link.id(), kept_until(&link.token))?;
                     draw
                 }
             };

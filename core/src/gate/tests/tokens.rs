@@ -355,6 +355,42 @@ fn a_holder_can_ask_what_is_left() {
 }
 
 #[test]
+fn what_a_holder_is_told_is_of_its_own_links_alone() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = seller("after", json!({ "calls": 9, "seconds": 600, "delegations": 1 }));
+    let root = bound_token(&host, &gate, 1);
+    let agents = [8, 9].map(|secret| SigningKey::from_secret(Algorithm::EdDsa, &[secret; 32]).unwrap());
+    let children = [4, 6].map(|max| {
+        let parent = Chain::inspect(&root).unwrap().root().token.clone();
+        let mut grant = parent.grants[0].clone();
+        grant.limits = vec![Limit { per: Per::Token, unit: Unit::Call, max }];
+        let narrower = Narrower {
+            jti: format!("child-{max}"),
+            holder: agents[usize::from(max == 6)].public(),
+            grants: vec![grant],
+            aud: None,
+            iat: NOW,
+            nbf: None,
+            exp: parent.exp,
+            del_max_depth: None,
+        };
+        delegate(&root, &holder(), narrower).unwrap()
+    });
+    let ask = |token: &str, key: &SigningKey, nonce: &str| {
+        let reply = signed_call(&host, &gate, "/.well-known/farebox/token", token, key, nonce);
+        serde_json::from_slice::<Value>(&reply.body).unwrap()["remaining"].clone()
+    };
+    let go = |nonce: &str| signed_call(&host, &gate, "/premium-data", &children[0], &agents[0], nonce).status;
+    assert_eq!(ask(&children[1], &agents[1], "question-00000001"), "call=6");
+    assert_eq!([go("call-000000000001"), go("call-000000000002"), go("call-000000000003")], [200; 3]);
+    assert_eq!(ask(&root, &holder(), "question-00000002"), "call=6", "not its child's 1");
+    assert_eq!(ask(&children[0], &agents[0], "question-00000003"), "call=1");
+    assert_eq!(ask(&children[1], &agents[1], "question-00000004"), "call=6", "not its sibling's 1");
+    assert_eq!(go("call-000000000004"), 200);
+    assert_eq!(ask(&children[1], &agents[1], "question-00000005"), "call=5", "the root has no more");
+}
+
+#[test]
 fn a_charged_call_that_failed_is_made_up_by_one_credit() {
     let status = Rc::new(Cell::new("500"));
     let answers = Rc::clone(&status);

@@ -47,7 +47,7 @@ impl<H: Host> Case<'_, H> {
         let left = self.ledger(self.host.store().left(&family, self.host.now_millis()).await)?;
         let left = left.unwrap_or_default();
         let leaf = chain.leaf();
-        let told = remaining(&chain, |unit| Some(left.budget(unit).unwrap_or_else(|| untouched(&chain, unit))));
+        let told = remaining(&chain, |unit| chain.left(&left, unit));
         let body = json!({ "token": leaf.name, "expires": chain.expires(), "remaining": told });
         Ok(json_reply(&body, "no-store"))
     }
@@ -124,16 +124,6 @@ fn not_admin(why: &str) -> Refusal {
     let mut refusal = Refusal::from(Problem::new(Code::AdminRefused, why));
     refusal.headers.push(("www-authenticate".to_owned(), "Bearer error=\"invalid_token\"".to_owned()));
     refusal
-}
-
-/// What a token has in all of a unit of which nothing was drawn yet.
-fn untouched(chain: &crate::token::Chain, unit: &str) -> u128 {
-    let limits = chain.links().flat_map(|link| &link.token.grants).flat_map(|grant| &grant.limits);
-    limits
-        .filter(|limit| limit.per == crate::token::Per::Token && limit.unit.wire() == unit)
-        .map(|limit| limit.max)
-        .min()
-        .unwrap_or(0)
 }
 
 /// An administrator's request.
