@@ -90,7 +90,12 @@ pub trait Held: Sized {
     /// before [`release`](Self::release), and awaited in a detached task. A host that does not count tells what
     /// `Content-Length` says.
     fn sent(&self) -> impl Future<Output = u64> + 'static {
-        std::future::ready(self.headers().text("content-length").and_then(|length| length.parse().ok()).unwrap_or(0))
+        std::future::ready(self.promised())
+    }
+
+    /// Bytes of body that the response's `Content-Length` promises, 0 if it promises none.
+    fn promised(&self) -> u64 {
+        self.headers().text("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)
     }
 
     /// Lets the response go to the client with `edits` applied.

@@ -112,7 +112,7 @@ impl<P: Proxy> Held for Response<P> {
     }
 
     fn sent(&self) -> impl Future<Output = u64> + 'static {
-        let sent = Rc::new(Sent::default());
+        let sent = Rc::new(Sent::new(self.promised()));
         self.stream.sent.replace(Some(Rc::clone(&sent)));
         sent.bytes()
     }

@@ -387,7 +387,7 @@ impl<P: Proxy> Executor<P> {
     fn forget(&self, stream: &Rc<Stream>) {
         stream.gone.set(true);
         if let Some(sent) = stream.sent.borrow_mut().take() {
-            sent.tell(0);
+            sent.tell(None);
         }
         self.kill(stream);
     }

@@ -101,8 +101,9 @@ mod wasm {
             PLUGIN.with(|plugin| plugin.on_done(context))
         }
 
-        fn on_log(stream: ContextId) {
-            PLUGIN.with(|plugin| plugin.on_log(stream));
+        #[cfg(feature = "trap")]
+        fn on_log(_stream: ContextId) {
+            Plugin::on_log();
         }
 
         fn on_delete(context: ContextId) {

@@ -133,20 +133,25 @@ impl<P: Proxy, L: Logic> Plugin<P, L> {
 
     pub(crate) fn on_done(&self, context: ContextId) -> bool {
         trap::here("done");
-        self.executor.callback(context, || self.executor.done(context))
+        self.executor.callback(context, || {
+            self.tell_sent(context);
+            self.executor.done(context)
+        })
     }
 
-    pub(crate) fn on_log(&self, context: ContextId) {
-        trap::here("log");
+    /// Tells whoever asked how much of the response was sent: the host's own count, eight bytes, little-endian.
+    fn tell_sent(&self, context: ContextId) {
         let Some(sent) = self.executor.stream(context).and_then(|stream| stream.sent.borrow_mut().take()) else {
             return;
         };
-        self.executor.callback(context, || {
-            // Eight bytes, little-endian: the host's own count.
-            let size = self.executor.proxy().property(&["response", "size"]).ok().flatten();
-            let size = size.and_then(|bytes| bytes.try_into().ok().map(i64::from_le_bytes));
-            sent.tell(size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0));
-        });
+        let size = self.executor.proxy().property(&["response", "size"]).ok().flatten();
+        let size = size.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+        sent.tell(size);
+    }
+
+    #[cfg(feature = "trap")]
+    pub(crate) fn on_log() {
+        trap::here("log");
     }
 
     pub(crate) fn on_delete(&self, context: ContextId) {

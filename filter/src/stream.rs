@@ -88,14 +88,20 @@ pub(crate) struct Stream {
 /// How much of a response's body was sent, once that is known.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
+    /// What the response's headers promise, for hosts that do not count.
+    promised: u64,
     bytes: Cell<Option<u64>>,
     waiter: RefCell<Option<Waker>>,
 }
 
 impl Sent {
-    /// It is known.
-    pub(crate) fn tell(&self, bytes: u64) {
-        self.bytes.set(Some(bytes));
+    pub(crate) fn new(promised: u64) -> Self {
+        Self { promised, ..Self::default() }
+    }
+
+    /// It is known, or will not be.
+    pub(crate) fn tell(&self, bytes: Option<u64>) {
+        self.bytes.set(Some(bytes.unwrap_or(self.promised)));
         let waiter = self.waiter.borrow_mut().take();
         if let Some(waker) = waiter {
             waker.wake();

@@ -283,6 +283,7 @@ pub trait Callbacks {
     /// The host is about to delete `context`; `false` asks it to wait for [`Proxy::done`].
     fn on_done(context: ContextId) -> bool;
     /// The access log of `stream` is about to be written. Exported by test builds only.
+    #[cfg(feature = "trap")]
     fn on_log(stream: ContextId);
     /// The host forgets `context`.
     fn on_delete(context: ContextId);

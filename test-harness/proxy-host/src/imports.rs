@@ -297,6 +297,10 @@ impl HostCall<'_, '_> {
                 "request.host" => header(":authority"),
                 "request.id" => Some(id.to_string().into_bytes()),
                 "response.code" => Some(u64::from(stream.encode.headers.status()).to_le_bytes().to_vec()),
+                "response.size" => {
+                    let size = stream.reply.as_ref().map_or(0, |reply| reply.body.len() as u64);
+                    Some(size.to_le_bytes().to_vec())
+                }
                 other => other.strip_prefix("request.headers.").and_then(header),
             };
             value.ok_or(Stop::Status(status::NOT_FOUND))
