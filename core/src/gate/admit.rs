@@ -88,6 +88,8 @@ pub(super) struct Case<'a, H: Host> {
     pub(super) source: &'a Source<'a>,
     /// The key that the paying request introduces: what it buys is bound to it.
     pub(super) holder: Option<PublicKey>,
+    /// What the paying request states of its body.
+    pub(super) body: Vec<u8>,
 }
 
 impl Gate {
@@ -106,7 +108,7 @@ impl Gate {
             Access::Priced(_) => {}
         }
         let source = &Source::new(&source);
-        let mut case = Case { gate: self, host, visit, route, menu: self.menu(route), source, holder: None };
+        let mut case = Case::new(self, host, visit, route, self.menu(route), source);
         let url = visit.request.url();
         let payment = Payment::find(headers, &case.menu, case.resource(&url))?;
         if let Some(tokens) = self.policy.tokens() {
@@ -130,10 +132,24 @@ impl Gate {
                 Err(case.challenge(problem, "Payment required"))
             }
             Some(payment) => {
+                case.body = owned::stated_body(headers);
                 case.holder = case.introduced(headers)?;
                 case.pay(payment).await
             }
         }
+    }
+}
+
+impl<'a, H: Host> Case<'a, H> {
+    pub(super) fn new(
+        gate: &'a Rc<Gate>,
+        host: &'a H,
+        visit: &'a Visit<'a>,
+        route: &'a Route,
+        menu: Rc<Menu>,
+        source: &'a Source<'a>,
+    ) -> Self {
+        Self { gate, host, visit, route, menu, source, holder: None, body: Vec::new() }
     }
 }
 
@@ -255,7 +271,7 @@ impl<H: Host> Case<'_, H> {
     /// neither is ever answered from the other.
     pub(super) fn binding(&self, payment: &Payment) -> Binding {
         let offer = self.menu.answered_by(payment).filter(|offer| offer.pass.is_some());
-        owned::binding(self.visit, offer)
+        owned::binding(self.visit, &self.body, offer)
     }
 
     /// Hash of what a repeat must show too: the payment's own secret, else the holder key it introduces.

@@ -302,8 +302,7 @@ impl Service {
 fn refused<H: Host>(gate: &Rc<Gate>, host: &H, visit: &Visit<'_>, not_paid: NotPaid) -> Refusal {
     match visit.route {
         Some(route) => {
-            Case { gate, host, visit, route, menu: gate.menu(route), source: &Source::new(&String::new), holder: None }
-                .refused(not_paid)
+            Case::new(gate, host, visit, route, gate.menu(route), &Source::new(&String::new)).refused(not_paid)
         }
         None => unknown().into(),
     }

@@ -133,15 +133,8 @@ impl Gate {
         {
             let body = exchange.body(limit).await;
             let source = Source::new(&String::new);
-            let case = Case {
-                gate: &self,
-                host: &host,
-                visit: &visit,
-                route: visit.route.unwrap_or(&self.own),
-                menu: Rc::default(),
-                source: &source,
-                holder: None,
-            };
+            let route = visit.route.unwrap_or(&self.own);
+            let case = Case::new(&self, &host, &visit, route, Rc::default(), &source);
             if let Err(refusal) = case.check_body(&digest, body) {
                 return self.refuse(&host, exchange, visit.name(), refusal);
             }
@@ -217,8 +210,7 @@ impl Gate {
         let visit = Visit { request: request.clone(), route: Some(&self.own) };
         let source = || exchange.source().to_owned();
         let source = &Source::new(&source);
-        let case =
-            Case { gate: self, host, visit: &visit, route: &self.own, menu: Rc::default(), source, holder: None };
+        let case = Case::new(self, host, &visit, &self.own, Rc::default(), source);
         Some(match admin {
             Some(admin) => case.administer(admin, exchange.headers()).await,
             None => case.own_token(tokens, exchange.headers()).await,

@@ -3,6 +3,7 @@
 use super::Visit;
 use crate::http::{Edits, Headers};
 use crate::policy::{CanonicalRequest, Tokens};
+use crate::proof::digest;
 use crate::rail::{self, Offer};
 
 /// Prefix of what the gate tells the upstream.
@@ -78,14 +79,22 @@ pub(super) fn keep_private(edits: &mut Edits) {
     edits.add("vary", "authorization, payment-signature, x-payment");
 }
 
-/// The request a claim is bound to: method, origin, path and query; and the pass that is bought, if one is.
-pub(super) fn binding(visit: &Visit<'_>, pass: Option<&Offer>) -> crate::ledger::Binding {
+/// What the client says of its body, as it says it; empty if it says nothing.
+pub(super) fn stated_body(headers: &Headers) -> Vec<u8> {
+    let values: Vec<&[u8]> = headers.all(digest::FIELD).collect();
+    values.join(&b","[..])
+}
+
+/// The request a claim is bound to: method, origin, path and query, what is stated of the body; and the pass that is
+/// bought, if one is.
+pub(super) fn binding(visit: &Visit<'_>, body: &[u8], pass: Option<&Offer>) -> crate::ledger::Binding {
     let method = visit.request.method().as_bytes();
-    let length = u64::try_from(method.len()).unwrap_or(u64::MAX).to_be_bytes();
+    let length = |part: &[u8]| u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes();
     let url = visit.request.url();
+    let request = [&length(method)[..], method, &length(body)[..], body, url.as_bytes()].concat();
     let hash = match pass {
-        None => crate::crypto::sha256(&[b"binding\0", &length, method, url.as_bytes()]),
-        Some(offer) => crate::crypto::sha256(&[b"pass\0", &offer.digest(), &length, method, url.as_bytes()]),
+        None => crate::crypto::sha256(&[b"binding\0", &request]),
+        Some(offer) => crate::crypto::sha256(&[b"pass\0", &offer.digest(), &request]),
     };
     let mut binding = [0; 16];
     for (to, from) in binding.iter_mut().zip(hash) {

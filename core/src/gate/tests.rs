@@ -813,6 +813,23 @@ fn an_unsafe_method_is_forwarded_a_second_time_only_where_the_route_says_so() {
 }
 
 #[test]
+fn a_payment_for_one_body_is_not_for_another() {
+    let gate = gate("after");
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let post = |body: &[u8]| {
+        let (payment, digest) = (payment(), crate::proof::digest::field(body));
+        let fields = [("payment-signature", payment.as_str()), ("content-digest", &digest)];
+        host.send(&gate, request("POST", "/premium-data", &fields)).reply().unwrap()
+    };
+    assert_eq!(post(b"one").status, 200);
+    let detail = |reply: &Reply| serde_json::from_slice::<Value>(&reply.body).unwrap()["detail"].clone();
+    assert_eq!(detail(&post(b"one")), "the payment was settled for this request before");
+    assert_eq!(detail(&post(b"two")), "the payment was used for another request");
+    let none = host.send(&gate, request("POST", "/premium-data", &[("payment-signature", &payment())]));
+    assert_eq!(detail(&none.reply().unwrap()), "the payment was used for another request");
+}
+
+#[test]
 fn what_one_source_or_payer_costs_is_limited() {
     let limited = |policy: &mut Value| {
         policy["limits"] = json!({ "challenges_per_second": 5, "failed_payments_per_minute": 3,
