@@ -26,23 +26,25 @@
 //!
 //! `now` is Unix seconds, `id` is 16 random bytes in hexadecimal, new for each payment and the same when an operation is
 //! repeated. A `request` is `{method, url, asked?, body?: {sha256} | "unknown", task?, agent?, quote?: {asset, amount,
-//! payee?}}`; a `challenge` is `{headers: [[name, value]], body?}`, a `response` `{status, headers, body?}`. What goes
+//! payee?}}`; a `challenge` is `{headers: [[name, value]], body?}`, a `response` `{status, headers, body?, keys?}`, where `keys` is
+//! what the seller serves at `/.well-known/jwks.json`. What goes
 //! wrong is `{error: {code, detail}}`, and then nothing is written.
 
 use super::answer::{self, Answer};
-use super::challenge::{Challenge, Offer};
-use super::counters::{Adopted, Approved, Counters, Outcome, Payment, Question, Reservation, Stage};
-use super::decide::{self, Decision, Outcome as Decided};
+use super::challenge::Challenge;
+use super::counters::{Adopted, Approved, Counters, Outcome};
+use super::decide;
+use super::flow::keys;
 use super::money::{self, AccountId, AssetId};
 use super::pay::{Binding, Draft, SessionKey, guard};
 use super::policy::Policy;
 use super::policy::config::Transfer;
 use super::purse::{Account, Purse};
 use super::request::{Body, Quote, Request, Url};
+use super::tell;
 use crate::crypto::{base64url, hex};
 use crate::http::Headers;
 use crate::json;
-use crate::rail::x402::price;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -59,7 +61,7 @@ pub struct Engine {
     policy: Policy,
     purse: Purse,
     session: Option<SessionKey>,
-    drafts: BTreeMap<[u8; 16], (Draft, Url)>,
+    drafts: BTreeMap<[u8; 16], (Draft, Request)>,
 }
 
 /// What became of a call.
@@ -154,6 +156,9 @@ struct WrittenResponse {
     headers: Vec<(String, String)>,
     #[serde(default)]
     body: Option<String>,
+    /// The key set of the seller's origin.
+    #[serde(default)]
+    keys: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -309,7 +314,7 @@ impl Engine {
             Operation::Decide { now, request, challenge } => {
                 let (request, challenge) = (read_request(request)?, read_challenge(challenge)?);
                 let decision = decide::decide(policy, &challenge, &request, &self.purse, counters, now);
-                (json!({ "decision": self.told(&decision, &challenge) }), false)
+                (json!({ "decision": tell::decision(policy, &decision, &challenge) }), false)
             }
             Operation::Reserve { now, request, challenge, id } => {
                 let (request, challenge, id) = (read_request(request)?, read_challenge(challenge)?, read_id(&id)?);
@@ -332,8 +337,8 @@ impl Engine {
                     Some(resumed) => {
                         let resumed = json!({
                             "id": resumed.id,
-                            "payment": of_payment(&resumed.payment),
-                            "reservation": of_reservation(policy, &resumed.reservation),
+                            "payment": tell::payment(&resumed.payment),
+                            "reservation": tell::reservation(policy, &resumed.reservation),
                         });
                         (json!({ "resumed": resumed }), true)
                     }
@@ -368,13 +373,15 @@ impl Engine {
                         self.policy = policy;
                         (json!({ "adopted": true }), true)
                     }
-                    Adopted::Needs(question) => (json!({ "adopted": false, "question": of_question(&question) }), true),
+                    Adopted::Needs(question) => {
+                        (json!({ "adopted": false, "question": tell::question(&question) }), true)
+                    }
                     Adopted::Rollback => return Err(Failed::new("rollback", "a later edition was in force before")),
                 }
             }
             Operation::Unfreeze { now, host, id } => {
                 let question = counters.unfreeze(policy, host.as_deref(), read_id(&id)?, now).err();
-                (json!({ "question": question.as_deref().map(of_question) }), true)
+                (json!({ "question": question.as_deref().map(tell::question) }), true)
             }
             Operation::Tick { now } => {
                 counters.tick(policy, now);
@@ -401,7 +408,7 @@ impl Engine {
         now: u64,
     ) -> Result<Value, Failed> {
         let decision = counters.reserve(&self.policy, challenge, request, &self.purse, id, now);
-        let mut reply = json!({ "decision": self.told(&decision, challenge) });
+        let mut reply = json!({ "decision": tell::decision(&self.policy, &decision, challenge) });
         if let Some(choice) = decision.choice() {
             let draft = Draft::new(challenge, choice, request, Binding { id: &id, holder: None }, now);
             let draft = draft.ok_or_else(|| Failed::new("bad_operation", "the challenge is another"))?;
@@ -411,7 +418,7 @@ impl Engine {
             if self.drafts.len() >= MAX_DRAFTS {
                 self.drafts.pop_first();
             }
-            self.drafts.insert(id, (draft, request.url.clone()));
+            self.drafts.insert(id, (draft, request.clone()));
         }
         Ok(reply)
     }
@@ -434,8 +441,8 @@ impl Engine {
         };
         let payment = draft.clone().finish(&signature).map_err(|error| Failed::new("bad_signature", error))?;
         counters.sign(&self.policy, id, payment.clone(), now).map_err(|error| Failed::new("not_held", error))?;
-        let reservation = counters.reservation(id).map(|held| of_reservation(&self.policy, held));
-        Ok(json!({ "payment": of_payment(&payment), "reservation": reservation }))
+        let reservation = counters.reservation(id).map(|held| tell::reservation(&self.policy, held));
+        Ok(json!({ "payment": tell::payment(&payment), "reservation": reservation }))
     }
 
     fn answer(
@@ -451,18 +458,22 @@ impl Engine {
             None => Answer::none(),
             Some(response) => {
                 let url = Url::parse(&held.url).map_err(|error| Failed::new("bad_operation", error))?;
-                let url = self.drafts.get(id).map_or(&url, |(_, url)| url);
+                let (url, sent) = match self.drafts.get(id) {
+                    Some((_, request)) => (&request.url, request.body),
+                    None => (&url, Body::Unknown),
+                };
                 let body = response.body.unwrap_or_default();
                 let headers = headers(&response.headers);
-                answer::read(&self.policy, held, url, response.status, &headers, body.as_bytes(), now)
+                let keys = keys::read(response.keys.unwrap_or_default().to_string().as_bytes()).unwrap_or_default();
+                let (status, body) = (response.status, body.as_bytes());
+                let holder = self.purse.holder.as_deref();
+                let reply = answer::Reply { url, sent, status, headers: &headers, body, keys: &keys, holder };
+                answer::read(&self.policy, held, &reply, now)
             }
         };
         let resend_after = answer.resends(held, attempt, now);
-        let (outcome, charged) = match &answer.outcome {
-            Outcome::Charged(amount) => ("charged", Some(amount.to_string())),
-            Outcome::Refused => ("refused", None),
-            _ => ("unknown", None),
-        };
+        let (outcome, charged) = tell::outcome(&answer.outcome);
+        let charged = charged.map(|amount| amount.to_string());
         let faults: Vec<&str> = answer.faults.iter().map(|fault| fault.wire()).collect();
         let told = json!({
             "resend_after": resend_after,
@@ -471,8 +482,9 @@ impl Engine {
             "faults": faults,
             "code": answer.code,
             "transaction": answer.transaction,
-            "receipt": answer.receipt,
-            "reservation": of_reservation(&self.policy, held),
+            "receipts": answer.receipts.iter().map(tell::receipt).collect::<Vec<_>>(),
+            "token": answer.token,
+            "reservation": tell::reservation(&self.policy, held),
         });
         if resend_after.is_none() {
             conclude(&self.policy, counters, id, &answer.outcome, answer.faults.len(), now)?;
@@ -482,79 +494,21 @@ impl Engine {
     }
 
     fn status(&self, counters: &Counters, now: u64) -> Value {
-        let left: Vec<Value> = counters
-            .left(&self.policy, now)
-            .into_iter()
-            .map(|left| {
-                let text = |amount: u128| match left.unit.as_str() {
-                    "calls" => amount.to_string(),
-                    _ => price::decimal(amount, money::SCALE),
-                };
-                json!({
-                    "rule": left.rule,
-                    "key": left.key,
-                    "unit": left.unit,
-                    "max": text(left.max),
-                    "used": text(left.used),
-                    "left": text(left.max.saturating_sub(left.used)),
-                })
-            })
-            .collect();
         let open: Vec<Value> = counters
             .open()
             .map(|(id, held)| {
-                let mut held = of_reservation(&self.policy, held);
+                let mut held = tell::reservation(&self.policy, held);
                 if let Some(members) = held.as_object_mut() {
                     members.insert("id".to_owned(), id.into());
                 }
                 held
             })
             .collect();
-        let questions: Vec<Value> = counters.questions().map(|question| of_question(&question)).collect();
+        let questions: Vec<Value> = counters.questions().map(|question| tell::question(&question)).collect();
+        let left = tell::left(&counters.left(&self.policy, now));
         let adopted = counters.is_under(&self.policy);
         json!({
             "left": left, "open": open, "questions": questions, "adopted": adopted, "revision": counters.revision(),
-        })
-    }
-
-    /// A decision as JSON.
-    fn told(&self, decision: &Decision, challenge: &Challenge) -> Value {
-        let offer = |index: usize| challenge.offer(index).map(|offer| self.of_offer(offer));
-        let reasons: Vec<&str> = decision.reasons().iter().map(|reason| reason.wire()).collect();
-        let mut told = match &decision.outcome {
-            Decided::Choose(choice) => json!({
-                "outcome": "choose",
-                "offer": offer(choice.offer),
-                "payer": choice.payer.to_string(),
-                "valid_seconds": choice.valid_seconds,
-            }),
-            Decided::Ask(asked) => json!({
-                "outcome": "ask",
-                "offer": offer(asked.offer),
-                "question": asked.question.as_deref().map(of_question),
-            }),
-            Decided::Deny(denied) => json!({ "outcome": "deny", "retry_at": denied.retry_at }),
-        };
-        if let Some(members) = told.as_object_mut() {
-            members.insert("reasons".to_owned(), reasons.into());
-            members.insert("explanation".to_owned(), decision.explanation.json());
-        }
-        told
-    }
-
-    fn of_offer(&self, offer: &Offer) -> Value {
-        let counted = self.policy.asset(&offer.asset).and_then(|asset| asset.counted(offer.amount));
-        json!({
-            "index": offer.index,
-            "scheme": offer.scheme.wire(),
-            "transfer": offer.transfer.wire(),
-            "network": offer.asset.network(),
-            "asset": offer.asset.to_string(),
-            "amount": offer.amount.to_string(),
-            "text": counted.map(|money| self.policy.text(money)),
-            "payee": offer.payee.to_string(),
-            "max_timeout_seconds": offer.max_timeout_seconds,
-            "pass": offer.pass.map(|pass| json!({ "calls": pass.calls, "expires_in": pass.expires_in })),
         })
     }
 }
@@ -618,7 +572,7 @@ fn read_purse(text: &str) -> Result<Purse, Failed> {
         })
     });
     let accounts = accounts.collect::<Result<_, String>>().map_err(|error| bad(&error))?;
-    Ok(Purse { accounts, keeps_tokens: written.keeps_tokens })
+    Ok(Purse { accounts, keeps_tokens: written.keeps_tokens, holder: None })
 }
 
 fn read_request(written: WrittenRequest) -> Result<Request, Failed> {
@@ -677,56 +631,6 @@ fn of_draft(draft: &Draft) -> Value {
         "chain": draft.chain(),
         "digest": hex::encode(&draft.digest()),
         "typed_data": draft.typed_data(),
-    })
-}
-
-fn of_payment(payment: &Payment) -> Value {
-    json!({
-        "header": payment.header,
-        "value": payment.value,
-        "nonce": payment.nonce,
-        "valid_before": payment.valid_before,
-    })
-}
-
-fn of_reservation(policy: &Policy, held: &Reservation) -> Value {
-    let asset = AssetId::parse(&held.asset).ok();
-    let counted = asset.and_then(|asset| policy.asset(&asset)).and_then(|asset| asset.counted(held.amount));
-    json!({
-        "stage": match held.stage {
-            Stage::Held => "held",
-            Stage::Sent => "sent",
-            Stage::Doubtful => "doubtful",
-            Stage::Refused => "refused",
-        },
-        "at": held.at,
-        "until": held.until,
-        "method": held.method,
-        "url": held.url,
-        "host": held.host,
-        "asset": held.asset,
-        "amount": held.amount.to_string(),
-        "text": counted.map(|money| policy.text(money)),
-        "payee": held.payee,
-        "payer": held.payer,
-        "nonce": held.payment.as_ref().map(|payment| payment.nonce.as_str()),
-        "valid_before": held.payment.as_ref().map(|payment| payment.valid_before),
-    })
-}
-
-fn of_question(question: &Question) -> Value {
-    let needs: Vec<Value> = question
-        .needs
-        .iter()
-        .map(|need| json!({ "rule": need.rule, "by": need.by, "threshold": need.threshold, "given": need.given }))
-        .collect();
-    json!({
-        "digest": question.digest,
-        "document": question.document,
-        "expires": question.expires,
-        "needs": needs,
-        "answered": question.answered,
-        "rejected": question.rejected,
     })
 }
 

@@ -112,6 +112,11 @@ impl<'a> Case<'a> {
         self.verdicts.push(verdict);
     }
 
+    /// Whether the paying request would introduce the holder's key.
+    pub(super) fn introduces(&self) -> bool {
+        self.context.purse.holder.is_some() && self.context.challenge.nonce().is_some()
+    }
+
     /// What is said together: the worst, but that a question is asked while something waits.
     pub(super) fn standing(&self) -> Effect {
         let asks = self.verdicts.iter().any(|verdict| verdict.effect == Effect::Ask);

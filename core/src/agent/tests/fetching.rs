@@ -6,7 +6,7 @@ use super::super::decide::Outcome as Decided;
 use super::super::pay::{Draft, NotSigned, Signer};
 use super::super::reason::Reason;
 use super::super::store::{Blob, Store, StoreFailed};
-use super::super::{Agent, FetchError, Message, Response, Wanted};
+use super::super::{Agent, FetchError, Message, Plan, Response, Wanted};
 use super::kit::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -78,7 +78,7 @@ fn an_answer_that_does_not_come_is_asked_for_again_with_the_same_payment() {
     let attempts = Rc::new(Cell::new(0));
     let count = Rc::clone(&attempts);
     let (buyer, street, _) = ready(json!({}), move |message| {
-        let Some(_) = message.payment else { return Some(demand(message, &[offer(json!({}))])) };
+        let Some(_) = message.payment() else { return Some(demand(message, &[offer(json!({}))])) };
         count.set(count.get() + 1);
         match count.get() {
             1 => None,
@@ -98,7 +98,7 @@ fn an_answer_that_does_not_come_is_asked_for_again_with_the_same_payment() {
 fn what_is_not_idempotent_is_repeated_only_if_the_gate_says_so() {
     let post = Wanted { method: "POST".to_owned(), body: b"x".to_vec(), ..wanted() };
     let (buyer, street, _) =
-        ready(json!({}), |message| message.payment.is_none().then(|| demand(message, &[offer(json!({}))])));
+        ready(json!({}), |message| message.payment().is_none().then(|| demand(message, &[offer(json!({}))])));
     let Err(FetchError::Doubtful(paid)) = run(buyer.fetch(&post)) else { panic!() };
     assert_eq!((paid.outcome, street.payments.borrow().len()), (Outcome::Unknown, 1));
     // The caller's own repetition sends the same payment.
@@ -109,7 +109,7 @@ fn what_is_not_idempotent_is_repeated_only_if_the_gate_says_so() {
     let body = json!({ "type": "urn:farebox:problem:outcome_unknown", "code": "outcome_unknown", "advice": "resend_same_payment" });
     let (buyer, street, _) = ready(json!({}), move |message| {
         let problem = [("content-type", "application/problem+json"), ("retry-after", "5")];
-        Some(match message.payment {
+        Some(match message.payment() {
             None => demand(message, &[offer(json!({}))]),
             Some(_) => reply(message, 503, &problem, body.to_string().as_bytes()),
         })
@@ -123,7 +123,7 @@ fn what_is_not_idempotent_is_repeated_only_if_the_gate_says_so() {
 fn after_a_crash_the_same_request_sends_the_same_payment() {
     let answering = Rc::new(Cell::new(false));
     let now_answering = Rc::clone(&answering);
-    let (buyer, street, store) = ready(json!({}), move |message| match message.payment {
+    let (buyer, street, store) = ready(json!({}), move |message| match message.payment() {
         None => Some(demand(message, &[offer(json!({}))])),
         Some(_) => now_answering.get().then(|| settled(message)),
     });
@@ -181,7 +181,7 @@ fn what_was_charged_is_compared_with_what_was_offered() {
     let outcome = |changes: Value, settlement: Value| {
         let (buyer, ..) = ready(changes, move |message| {
             let value = STANDARD.encode(settlement.to_string());
-            Some(match message.payment {
+            Some(match message.payment() {
                 None => demand(message, &[offer(json!({}))]),
                 Some(_) => reply(message, 200, &[("payment-response", &value)], b""),
             })
@@ -250,7 +250,8 @@ fn the_breaker_stops_what_keeps_going_wrong_until_somebody_says_so() {
 fn a_plan_pays_and_reserves_nothing() {
     let (buyer, street, store) = ready(json!({}), honest(vec![offer(json!({}))]));
     let before = store.0.borrow().clone();
-    let (challenge, decision) = run(buyer.plan(&wanted())).unwrap().unwrap();
+    let Plan::Pay(plan) = run(buyer.quote(&wanted())).unwrap() else { panic!() };
+    let (challenge, decision) = *plan;
     assert_eq!(challenge.offer(decision.choice().unwrap().offer).unwrap().amount, 10_000);
     assert!(street.payments.borrow().is_empty() && *store.0.borrow() == before);
 }
