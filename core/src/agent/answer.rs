@@ -284,7 +284,7 @@ fn settled(
     }
     answer.faults.extend(fault_of(policy, &answer.receipts));
     let token = wallet::came(reply.headers, settlement.token.as_deref());
-    match token.as_deref().map(|token| wallet::judge(token, reservation, reply.url, reply.holder, now)) {
+    match token.as_deref().map(|token| wallet::judge(token, reservation, reply, now)) {
         Some(Ok(())) => answer.token = token,
         Some(Err(wallet::Unfit::Useless)) => answer.faults.push(Fault::Token),
         // It is good for less than was sold, and for something.

@@ -32,7 +32,7 @@
 
 use super::answer::{self, Answer};
 use super::challenge::Challenge;
-use super::counters::{Adopted, Approved, Counters, Outcome};
+use super::counters::{Adopted, Counters, Outcome};
 use super::decide;
 use super::flow::keys;
 use super::money::{self, AccountId, AssetId};
@@ -42,7 +42,11 @@ use super::policy::config::Transfer;
 use super::purse::{Account, Purse};
 use super::request::{Body, Quote, Request, Url};
 use super::tell;
-use crate::crypto::{base64url, hex};
+pub use super::tell::{
+    approved as word, decision as of_decision, offer as of_offer, policy as described, question as of_question,
+    reservation as of_reservation, status,
+};
+use crate::crypto::hex;
 use crate::http::Headers;
 use crate::json;
 use serde::Deserialize;
@@ -272,7 +276,7 @@ impl Engine {
     /// The policy: `{hash, serial, name, document, warnings}`.
     #[must_use]
     pub fn policy(&self) -> String {
-        described(&self.policy).to_string()
+        tell::policy(&self.policy).to_string()
     }
 
     /// Does one operation on the counters in `blob`; `None` where the store has none.
@@ -356,11 +360,14 @@ impl Engine {
             }
             Operation::Approve { now, jws } => {
                 let approved = counters.approve(&jws, now).map_err(|error| Failed::new("bad_approval", error))?;
-                (json!({ "approved": word(approved) }), true)
+                (json!({ "approved": tell::approved(approved) }), true)
             }
             Operation::ApproveByHost { now, digest } => {
                 let approved = counters.approve_by_host(&digest, now);
-                (json!({ "approved": word(approved.map_err(|error| Failed::new("bad_approval", error))?) }), true)
+                (
+                    json!({ "approved": tell::approved(approved.map_err(|error| Failed::new("bad_approval", error))?) }),
+                    true,
+                )
             }
             Operation::Reject { digest, .. } => {
                 counters.reject(&digest);
@@ -387,7 +394,7 @@ impl Engine {
                 counters.tick(policy, now);
                 (json!({}), true)
             }
-            Operation::Status { now } => (self.status(counters, now), false),
+            Operation::Status { now } => (tell::status(policy, counters, now), false),
             Operation::Guard { now, typed_data } => {
                 guard::typed_data(policy, &typed_data, now)
                     .map_err(|refused| Failed::new("typed_data", refused.wire()))?;
@@ -492,25 +499,6 @@ impl Engine {
         }
         Ok((told, resend_after.is_none()))
     }
-
-    fn status(&self, counters: &Counters, now: u64) -> Value {
-        let open: Vec<Value> = counters
-            .open()
-            .map(|(id, held)| {
-                let mut held = tell::reservation(&self.policy, held);
-                if let Some(members) = held.as_object_mut() {
-                    members.insert("id".to_owned(), id.into());
-                }
-                held
-            })
-            .collect();
-        let questions: Vec<Value> = counters.questions().map(|question| tell::question(&question)).collect();
-        let left = tell::left(&counters.left(&self.policy, now));
-        let adopted = counters.is_under(&self.policy);
-        json!({
-            "left": left, "open": open, "questions": questions, "adopted": adopted, "revision": counters.revision(),
-        })
-    }
 }
 
 impl Operation {
@@ -559,9 +547,16 @@ fn load(json: &[u8]) -> Result<Policy, Failed> {
 }
 
 fn read_purse(text: &str) -> Result<Purse, Failed> {
-    let bad = |error: &dyn std::fmt::Display| Failed::new("purse", error);
-    let json = json::parse(text.as_bytes(), MAX_BYTES, MAX_DEPTH).map_err(|error| bad(&error))?;
-    let written = WrittenPurse::deserialize(&json).map_err(|error| bad(&error))?;
+    purse(text).map_err(|error| Failed::new("purse", error))
+}
+
+/// The accounts of a wallet, as [`Engine::new`] takes them.
+///
+/// # Errors
+/// What is wrong with them, in words.
+pub fn purse(text: &str) -> Result<Purse, String> {
+    let json = json::parse(text.as_bytes(), MAX_BYTES, MAX_DEPTH).map_err(|error| error.to_string())?;
+    let written = WrittenPurse::deserialize(&json).map_err(|error| error.to_string())?;
     let accounts = written.accounts.into_iter().map(|account| {
         let chains = account.networks.iter().map(|network| money::chain(network));
         Ok(Account {
@@ -571,7 +566,7 @@ fn read_purse(text: &str) -> Result<Purse, Failed> {
             contract: account.contract,
         })
     });
-    let accounts = accounts.collect::<Result<_, String>>().map_err(|error| bad(&error))?;
+    let accounts = accounts.collect::<Result<_, String>>()?;
     Ok(Purse { accounts, keeps_tokens: written.keeps_tokens, holder: None })
 }
 
@@ -615,16 +610,6 @@ fn read_id(text: &str) -> Result<[u8; 16], Failed> {
     hex::decode_fixed(text).ok_or_else(|| Failed::new("bad_operation", "id is 16 bytes in hexadecimal"))
 }
 
-fn described(policy: &Policy) -> Value {
-    json!({
-        "hash": base64url::encode(&policy.hash()),
-        "serial": policy.serial(),
-        "name": policy.name(),
-        "warnings": policy.warnings(),
-        "document": policy.document(),
-    })
-}
-
 fn of_draft(draft: &Draft) -> Value {
     json!({
         "payer": money::checksummed(&draft.payer()),
@@ -632,12 +617,4 @@ fn of_draft(draft: &Draft) -> Value {
         "digest": hex::encode(&draft.digest()),
         "typed_data": draft.typed_data(),
     })
-}
-
-fn word(approved: Approved) -> &'static str {
-    match approved {
-        Approved::Counted => "counted",
-        Approved::Enough => "enough",
-        Approved::Again => "again",
-    }
 }

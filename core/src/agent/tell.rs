@@ -5,7 +5,7 @@
 //! only where it says so; show them as text, and never as anything else.
 
 use super::challenge::{Challenge, Offer};
-use super::counters::{Left, Outcome, Payment, Question, Reservation, Stage};
+use super::counters::{Approved, Counters, Left, Outcome, Payment, Question, Reservation, Stage};
 use super::decide::{Decision, Outcome as Decided};
 use super::event::Event;
 use super::flow::{FetchError, Fetched, Paid, Plan};
@@ -13,6 +13,7 @@ use super::money::{self, AssetId};
 use super::policy::Policy;
 use super::receipt::Receipt;
 use super::wallet::{self, TokenInfo, TokenUse};
+use crate::crypto::base64url;
 use crate::rail::x402::price;
 use serde_json::{Map, Value, json};
 
@@ -210,6 +211,47 @@ pub fn left(left: &[Left]) -> Value {
         })
     };
     left.iter().map(line).collect()
+}
+
+/// What is left, open and asked: `{left, open, questions, adopted, revision}`.
+#[must_use]
+pub fn status(policy: &Policy, counters: &Counters, now: u64) -> Value {
+    let open = counters.open().map(|(id, held)| {
+        let mut held = reservation(policy, held);
+        if let Some(members) = held.as_object_mut() {
+            members.insert("id".to_owned(), id.into());
+        }
+        held
+    });
+    json!({
+        "left": left(&counters.left(policy, now)),
+        "open": open.collect::<Vec<_>>(),
+        "questions": counters.questions().map(|asked| question(&asked)).collect::<Vec<_>>(),
+        "adopted": counters.is_under(policy),
+        "revision": counters.revision(),
+    })
+}
+
+/// A policy: `{hash, serial, name, document, warnings}`.
+#[must_use]
+pub fn policy(policy: &Policy) -> Value {
+    json!({
+        "hash": base64url::encode(&policy.hash()),
+        "serial": policy.serial(),
+        "name": policy.name(),
+        "warnings": policy.warnings(),
+        "document": policy.document(),
+    })
+}
+
+/// What became of an answer to a question, in a word.
+#[must_use]
+pub fn approved(approved: Approved) -> &'static str {
+    match approved {
+        Approved::Counted => "counted",
+        Approved::Enough => "enough",
+        Approved::Again => "again",
+    }
 }
 
 /// What came with a response, all but the response: `{paid?, token?, kept?, receipts}`.

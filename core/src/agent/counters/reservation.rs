@@ -376,6 +376,25 @@ impl Counters {
         Some(Resumed { id, reservation, payment })
     }
 
+    /// Whoever held these reservations has ended, and will say nothing more: what was never signed is free again, and
+    /// what was sent is in doubt, so that the same request sends the same payment.
+    pub fn abandon(&mut self, policy: &Policy, ids: &[String], now: u64) {
+        self.tick(policy, now);
+        let now = self.clock(now);
+        for id in ids {
+            match self.held(id).map(|held| held.stage) {
+                Some(Stage::Held) => self.free(id),
+                Some(Stage::Sent) => {
+                    if let Some(held) = self.held_mut(id) {
+                        held.stage = Stage::Doubtful;
+                        held.lease = now;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Concludes what has run out: what was never signed is free again, what was sent counts as spent.
     pub(super) fn conclude_expired(&mut self, policy: &Policy, now: u64) {
         for id in self.which(|open| open.stage == Stage::Held && open.lease < now) {

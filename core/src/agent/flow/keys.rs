@@ -24,7 +24,9 @@ const MAX_KEYS: usize = 16;
 /// Milliseconds in which it must come.
 const PATIENCE: u64 = 5000;
 /// Seconds for which a key set is taken as it was, and for which a seller that has none is not asked again.
-const FRESH: u64 = 300;
+pub(super) const FRESH: u64 = 300;
+/// As [`FRESH`], where something is signed by a key that is not in the set: a seller may have begun to sign with it.
+pub(super) const STALE: u64 = 10;
 /// Origins whose keys are remembered.
 const MAX_ORIGINS: usize = 64;
 
@@ -38,12 +40,13 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         receipt::needs_keys(&self.policy, url)
     }
 
-    /// The keys that the origin of `url` serves; none if it serves none, or does not in time.
-    pub(super) async fn keys(&self, url: &Url) -> KeySet {
+    /// The keys that the origin of `url` serves, no older than so many seconds; none if it serves none, or does not in
+    /// time.
+    pub(super) async fn keys(&self, url: &Url, seconds: u64) -> KeySet {
         let origin = url.origin();
         let now = self.world.now();
         if let Some((at, keys)) = self.keys.0.borrow().get(origin)
-            && at.saturating_add(FRESH) > now
+            && at.saturating_add(seconds) > now
         {
             return keys.clone();
         }

@@ -103,19 +103,17 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         let asked = wanted.request(&wanted.url).map_err(FetchError::Request)?;
         let host = host_key(&asked);
         self.tidy().await?;
-        let mut waits = 0;
+        let (mut waits, mut calls_again) = (0, true);
         loop {
             let now = self.world.now();
             let counters = self.kept.read(&self.policy, now).await?;
             if let Some((id, reservation)) = self.unanswered(&counters, &asked).await? {
                 self.world.event(&Event::Resumed { id: &id, reservation: &reservation });
                 let sent = self.send_paid(wanted, &asked, id, reservation, Explanation::default(), true).await?;
-                match sent.token_alone {
-                    // What was paid for was a token, and this call can be made with it.
-                    true if waits < MAX_WAITS => waits = MAX_WAITS,
-                    _ => return Ok(sent.fetched),
+                if std::mem::take(&mut calls_again) && sent.token_alone {
+                    continue;
                 }
-                continue;
+                return Ok(sent.fetched);
             }
             let mut picked = self.pick(&counters, &asked, now);
             if picked.is_empty() && self.waits_for_pass(&host, &mut waits).await {
@@ -158,9 +156,13 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             } else {
                 None
             };
-            let fetched = self.pay(wanted, &request, &challenge).await;
+            let sent = self.pay(wanted, &request, &challenge).await?;
             drop(buying);
-            return fetched;
+            // What was given again was the token alone, and this call can be made with it.
+            if std::mem::take(&mut calls_again) && sent.token_alone {
+                continue;
+            }
+            return Ok(sent.fetched);
         }
     }
 
@@ -181,7 +183,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         if !self.policy.signed_offer || !self.keys_count(&request.url) {
             return Ok((request, challenge));
         }
-        let keys = self.keys(&request.url).await;
+        let keys = self.keys(&request.url, keys::FRESH).await;
         Ok((request, challenge.with_keys(keys)))
     }
 

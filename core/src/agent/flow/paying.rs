@@ -7,12 +7,13 @@ use super::super::decide::{Explanation, Outcome as Decided};
 use super::super::event::Event;
 use super::super::holder::Holder;
 use super::super::pay::{Binding, Draft, Signer};
-use super::super::receipt::Receipt;
+use super::super::receipt::{Receipt, Wrong};
 use super::super::request::Request;
 use super::super::store::{Store, StoreFailed};
 use super::super::wallet::{self, Parts, TokenInfo};
-use super::{Agent, FetchError, Fetched, NoAnswer, Paid, Response, Wanted, World};
+use super::{Agent, FetchError, Fetched, NoAnswer, Paid, Response, Wanted, World, keys};
 use crate::json;
+use crate::token::KeySet;
 use serde_json::Value;
 use std::cell::RefCell;
 
@@ -45,7 +46,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         wanted: &Wanted,
         request: &Request,
         challenge: &Challenge,
-    ) -> Result<Fetched<W::Body>, FetchError> {
+    ) -> Result<Sent<W::Body>, FetchError> {
         let id = self.random()?;
         let name = id_text(&id);
         let now = self.world.now();
@@ -105,7 +106,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         unsigned.id = None;
         let Ok(Some(reservation)) = signed else { return Err(FetchError::Store(StoreFailed)) };
         self.world.event(&Event::Signed { id: &name, reservation: &reservation });
-        Ok(self.send_paid(wanted, request, name, reservation, explanation, false).await?.fetched)
+        self.send_paid(wanted, request, name, reservation, explanation, false).await
     }
 
     /// Sends a request with its payment, again if the answer allows it, and records what became of it.
@@ -213,21 +214,28 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         if response.status >= 400 {
             (body, response.body) = self.world.peek(response.body, answer::MAX_BYTES).await;
         }
-        let keys = if answer::needs_keys(&self.policy, &request.url, &response.headers) {
-            self.keys(&request.url).await
-        } else {
-            crate::token::KeySet::default()
+        let needs_keys = answer::needs_keys(&self.policy, &request.url, &response.headers);
+        let mut keys = KeySet::default();
+        if needs_keys {
+            keys = self.keys(&request.url, keys::FRESH).await;
+        }
+        let read = |keys: &KeySet| {
+            let reply = Reply {
+                url: &request.url,
+                sent: request.body,
+                status: response.status,
+                headers: &response.headers,
+                body: &body,
+                keys,
+                holder: self.purse.holder.as_deref(),
+            };
+            answer::read(&self.policy, reservation, &reply, self.world.now())
         };
-        let reply = Reply {
-            url: &request.url,
-            sent: request.body,
-            status: response.status,
-            headers: &response.headers,
-            body: &body,
-            keys: &keys,
-            holder: self.purse.holder.as_deref(),
-        };
-        let mut answer = answer::read(&self.policy, reservation, &reply, self.world.now());
+        let mut answer = read(&keys);
+        if needs_keys && answer.receipts.iter().any(|receipt| receipt.wrong == Some(Wrong::Signer)) {
+            keys = self.keys(&request.url, keys::STALE).await;
+            answer = read(&keys);
+        }
         if !self.purse.keeps_tokens {
             answer.token = None;
         }

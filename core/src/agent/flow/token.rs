@@ -9,7 +9,7 @@ use super::super::receipt::{self, About, Receipt};
 use super::super::request::Request;
 use super::super::store::{Store, StoreFailed};
 use super::super::wallet::{self, Picked, Said, TokenUse};
-use super::{Agent, FetchError, Fetched, NoAnswer, Response, Wanted, World};
+use super::{Agent, FetchError, Fetched, NoAnswer, Response, Wanted, World, keys};
 use crate::receipt::call;
 use crate::token::KeySet;
 
@@ -115,7 +115,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
     ) -> Fetched<W::Body> {
         let receipts: Vec<Receipt> = if response.headers.first(call::HEADER).is_some() {
             let keys = if receipt::needs_keys(&self.policy, &request.url) {
-                self.keys(&request.url).await
+                self.keys(&request.url, keys::FRESH).await
             } else {
                 KeySet::default()
             };

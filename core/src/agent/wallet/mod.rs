@@ -27,12 +27,13 @@ pub(super) use pick::{Memory, Picked};
 pub(super) use show::{Parts, introduce, present};
 pub(super) use verdict::{Said, said};
 
+use super::answer::Reply;
 use super::challenge::Terms;
 use super::counters::Reservation;
-use super::request::Url;
+use super::receipt::SKEW;
 use crate::http::Headers;
 use crate::proof::CAPABILITY_TOKEN;
-use crate::token::{Chain, Per, TokenError, Unit};
+use crate::token::{Chain, Issuer, Per, TokenError, Unit};
 use serde::{Deserialize, Serialize};
 
 /// Tokens that are kept at most. Beyond, the one that expires first is dropped.
@@ -210,22 +211,21 @@ pub(super) fn came(headers: &Headers, extension: Option<&str>) -> Option<String>
     }
 }
 
-/// Whether a token that came for a payment is what was sold. `holder` is the thumbprint of our key.
+/// Whether a token that came for a payment is what was sold.
 ///
 /// # Errors
 /// [`Unfit`].
-pub(super) fn judge(
-    token: &str,
-    reservation: &Reservation,
-    url: &Url,
-    holder: Option<&str>,
-    now: u64,
-) -> Result<(), Unfit> {
+pub(super) fn judge(token: &str, reservation: &Reservation, reply: &Reply<'_>, now: u64) -> Result<(), Unfit> {
     let chain = Chain::inspect(token).map_err(|_| Unfit::Useless)?;
-    let ours = chain.holder().is_none_or(|key| Some(&*key.thumbprint) == holder);
+    let issuer = Issuer { iss: &chain.root().token.iss, keys: reply.keys };
+    // Where the seller serves no keys, its gate alone can tell whether it has signed it.
+    if reply.keys.iter().next().is_some() && Chain::verify(token, &issuer, now, SKEW).is_err() {
+        return Err(Unfit::Useless);
+    }
+    let ours = chain.holder().is_none_or(|key| Some(&*key.thumbprint) == reply.holder);
     let method = &reservation.method;
     let grant = chain.leaf().token.grants.iter().find(|grant| grant.actions.contains(method));
-    let here = chain.check_audience(url.origin()).is_ok() && chain.expires() > now;
+    let here = chain.check_audience(reply.url.origin()).is_ok() && chain.expires() > now;
     let Some(grant) = grant.filter(|_| ours && here) else { return Err(Unfit::Useless) };
     // What is given in place of a call that failed was not sold.
     let Some(terms) = &reservation.pass else { return Ok(()) };

@@ -126,7 +126,8 @@ impl Memory {
         let lasting = picked.iter().filter(|token| token.expires > now.saturating_add(AHEAD));
         let calls = lasting.fold(0u64, |sum, token| sum.saturating_add(token.calls));
         let soon = self.asked.borrow().get(host).is_none_or(|at| at.saturating_add(NOT_AGAIN) <= now);
-        soon && calls <= rate.saturating_mul(AHEAD) / 3600
+        let needed = rate.saturating_mul(AHEAD) / 3600;
+        soon && needed > 0 && calls <= needed
     }
 
     /// The seller was asked for the next pass.
