@@ -51,7 +51,7 @@ async fn the_rows_of_the_fault_matrix_come_out_in_a_worker_as_in_envoy() {
     for (number, row) in rows.enumerate() {
         match money::try_row(&stack, &row, number).await {
             Ok(tried) => complaints.extend(tried.complaints()),
-            Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
+            Err(error) => complaints.push(format!("{}: {error:#}", row.name())),
         }
     }
     assert!(complaints.is_empty(), "{}\n{}", complaints.join("\n"), stack.workerd.log().unwrap());

@@ -69,10 +69,10 @@ impl Made<'_> {
             match money::try_row(&stack, row, number).await {
                 Ok(tried) => {
                     let [first, same, new] = &tried.cells;
-                    println!("    {:28} {:7} {first:28} {same:28} {new}", row.fault, row.settle);
+                    println!("    {:42} {first:28} {same:28} {new}", row.name());
                     complaints.extend(tried.complaints());
                 }
-                Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
+                Err(error) => complaints.push(format!("{}: {error:#}", row.name())),
             }
         }
         let (answers, hits) = edge::stampede(&stack, "/plain/after", 200).await?;
