@@ -21,6 +21,7 @@ use crate::agent::policy::{Policy, Span};
 use crate::agent::purse::Purse;
 use crate::agent::request::Request;
 use crate::crypto::hex;
+use crate::mutant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -361,6 +362,9 @@ impl Counters {
     /// instead of another. Whoever gets it has it alone for a while.
     pub fn resume(&mut self, policy: &Policy, request: &Request, now: u64) -> Option<Resumed> {
         self.tick(policy, now);
+        if mutant::is("forgetful_buyer") {
+            return None;
+        }
         let now = self.clock(now);
         let key = hex::encode(&request.key());
         let id = self.find(|open| {
@@ -374,6 +378,25 @@ impl Counters {
         let reservation = held.clone();
         let payment = reservation.payment.clone()?;
         Some(Resumed { id, reservation, payment })
+    }
+
+    /// Whoever held these reservations has ended, and will say nothing more: what was never signed is free again, and
+    /// what was sent is in doubt, so that the same request sends the same payment.
+    pub fn abandon(&mut self, policy: &Policy, ids: &[String], now: u64) {
+        self.tick(policy, now);
+        let now = self.clock(now);
+        for id in ids {
+            match self.held(id).map(|held| held.stage) {
+                Some(Stage::Held) => self.free(id),
+                Some(Stage::Sent) => {
+                    if let Some(held) = self.held_mut(id) {
+                        held.stage = Stage::Doubtful;
+                        held.lease = now;
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Concludes what has run out: what was never signed is free again, what was sent counts as spent.

@@ -125,6 +125,16 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         self.kept.change(&self.policy, now, |counters| counters.conclude(&self.policy, id, &outcome, 0, now)).await
     }
 
+    /// Says that whoever held these reservations has ended: a process that is known to be gone. Only then is a payment of
+    /// its sent again before its lease has run out.
+    ///
+    /// # Errors
+    /// If the store failed.
+    pub async fn abandon(&self, ids: &[String]) -> Result<(), StoreFailed> {
+        let now = self.world.now();
+        self.kept.change(&self.policy, now, |counters| counters.abandon(&self.policy, ids, now)).await
+    }
+
     /// The tokens that are kept, each with what is left of it as far as is known.
     ///
     /// # Errors

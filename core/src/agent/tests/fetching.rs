@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::future::Future;
 use std::rc::Rc;
 
 fn ready(
@@ -149,6 +150,43 @@ fn after_a_crash_the_same_request_sends_the_same_payment() {
     assert_eq!((payments.len(), payments[0] == payments[2], payments[0] == payments[1]), (3, true, false));
     assert_eq!(used(&second), 20_000);
     assert_eq!(run(second.counters()).unwrap().open().count(), 0);
+}
+
+#[test]
+fn what_a_process_that_is_gone_has_left_is_taken_up_at_once() {
+    let heard = Rc::new(Cell::new(false));
+    let hears = Rc::clone(&heard);
+    let (first, street, store) = ready(json!({}), move |message| match message.payment() {
+        Some(_) if !hears.get() => None,
+        Some(_) => Some(settled(message)),
+        None => Some(demand(message, &[offer(json!({}))])),
+    });
+    // It ends while it waits for the answer to its payment.
+    let asked = wanted();
+    let mut running = Box::pin(first.fetch(&asked));
+    while street.payments.borrow().is_empty() {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(running.as_mut().poll(&mut context).is_pending());
+    }
+    drop(running);
+    let ids = |buyer: &TestAgent| -> Vec<String> {
+        run(buyer.counters()).unwrap().open().map(|(id, _)| id.to_owned()).collect()
+    };
+    let left = ids(&first);
+    assert_eq!(left.len(), 1);
+    heard.set(true);
+    let second = agent(with(json!({})), &street, &store);
+    run(second.abandon(&left)).unwrap();
+    assert_eq!(run(second.fetch(&wanted())).unwrap().response.status, 200);
+    let payments = street.payments.borrow();
+    assert_eq!((payments.len(), payments[0] == payments[1], used(&second), ids(&second).len()), (2, true, 10_000, 0));
+    drop(payments);
+    // What was not signed is free again, and what was concluded stays so.
+    let mut desk = Desk::new(with(json!({})));
+    let (_, held) = desk.reserve(&challenge(&[offer(json!({}))]), &get(URL));
+    let held = super::super::counters::id_text(&held);
+    desk.counters.abandon(&desk.policy, &[held, "0x00".to_owned()], NOW);
+    assert_eq!((desk.counters.open().count(), desk.counters.left(&desk.policy, NOW)[0].used), (0, 0));
 }
 
 #[test]
