@@ -46,11 +46,29 @@ impl TestHost {
         service: impl FnMut(&Callout) -> Option<Result<Answer, CalloutError>> + 'static,
         upstream: impl FnMut(&Headers) -> Option<Headers> + 'static,
     ) -> Self {
+        Self::born(7, now, service, upstream)
+    }
+
+    /// As [`new`](Self::new), with a store whose life is named by `seed`: another one has forgotten what this one knew.
+    ///
+    /// # Panics
+    /// If the in-memory store cannot be opened.
+    #[must_use]
+    pub fn born(
+        seed: u8,
+        now: u64,
+        service: impl FnMut(&Callout) -> Option<Result<Answer, CalloutError>> + 'static,
+        upstream: impl FnMut(&Headers) -> Option<Headers> + 'static,
+    ) -> Self {
         Self(Rc::new(World {
             now: Cell::new(now),
             random: Cell::new(0),
-            store: LocalStore::open(MemoryData::default(), Ceilings { claims: 1000, tokens: 1000 }, &[7; SEED_BYTES])
-                .unwrap_or_else(|_| unreachable!()),
+            store: LocalStore::open(
+                MemoryData::default(),
+                Ceilings { claims: 1000, tokens: 1000 },
+                &[seed; SEED_BYTES],
+            )
+            .unwrap_or_else(|_| unreachable!()),
             service: RefCell::new(Box::new(service)),
             upstream: RefCell::new(Box::new(upstream)),
             tasks: RefCell::default(),

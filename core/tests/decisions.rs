@@ -167,7 +167,14 @@ impl Subject for InCore {
         let headers = reply.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
         let body =
             if reply.details == "upstream" { SERVED.into() } else { String::from_utf8_lossy(&reply.body).into_owned() };
-        Ok(Response { status: reply.status, headers: headers.collect(), body })
+        let mut response = Response { status: reply.status, headers: headers.collect(), body };
+        if let Some(status) = reply.grpc_status {
+            // As every host does it.
+            let message = std::mem::take(&mut response.body);
+            response.headers.extend([("grpc-status".into(), status.to_string()), ("grpc-message".into(), message)]);
+            response.status = 200;
+        }
+        Ok(response)
     }
 
     fn pass(&mut self, seconds: u64) {

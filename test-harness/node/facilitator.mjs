@@ -18,7 +18,7 @@
 //                                operations; each call takes the first fault and counts it down.
 //
 // A fault is an object. What happens, in this order:
-//   thirdParty: true     another account submits the payment's EIP-3009 authorization first
+//   thirdParty: true     another account submits the payment first: an EIP-3009 authorization, or `exact` by Permit2
 //   the official class is asked, unless the fault replaces its answer (reset, drop, status or body) without `after`
 //     pending: true      no receipt comes during this call: the class says `settlement_pending`, remembers the
 //                        transaction, and looks for its receipt when it is asked again
@@ -38,7 +38,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import http from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { x402Facilitator } from "@x402/core/facilitator";
-import { toFacilitatorEvmSigner } from "@x402/evm";
+import { toFacilitatorEvmSigner, x402ExactPermit2ProxyABI } from "@x402/evm";
 import { registerExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
 import { createWalletClient, defineChain, http as rpcTransport, parseAbi, publicActions } from "viem";
@@ -123,18 +123,39 @@ function nextFault(operation) {
   return { ...fault };
 }
 
-/** Submits a payment's authorization from another account, and waits until it is on the chain. */
+/** Submits a payment by EIP-3009 or Permit2 from another account, and waits until it is on the chain. */
 async function settleAsThirdParty({ paymentPayload, paymentRequirements }) {
-  const { authorization, signature } = paymentPayload.payload;
-  const { from, to, value, validAfter, validBefore, nonce } = authorization;
+  const { authorization, permit2Authorization, signature } = paymentPayload.payload;
   const hash = await client.writeContract({
     account: THIRD_PARTY,
-    address: paymentRequirements.asset,
+    ...(permit2Authorization
+      ? permit2Settlement(permit2Authorization, signature)
+      : transfer(authorization, signature, paymentRequirements.asset)),
+  });
+  await client.waitForTransactionReceipt({ hash });
+}
+
+function transfer({ from, to, value, validAfter, validBefore, nonce }, signature, asset) {
+  return {
+    address: asset,
     abi: TRANSFER_WITH_AUTHORIZATION,
     functionName: "transferWithAuthorization",
     args: [from, to, BigInt(value), BigInt(validAfter), BigInt(validBefore), nonce, signature],
-  });
-  await client.waitForTransactionReceipt({ hash });
+  };
+}
+
+function permit2Settlement({ from, permitted, spender, nonce, deadline, witness }, signature) {
+  const permit = {
+    permitted: { token: permitted.token, amount: BigInt(permitted.amount) },
+    nonce: BigInt(nonce),
+    deadline: BigInt(deadline),
+  };
+  return {
+    address: spender,
+    abi: x402ExactPermit2ProxyABI,
+    functionName: "settle",
+    args: [permit, from, { to: witness.to, validAfter: BigInt(witness.validAfter) }, signature],
+  };
 }
 
 /** What goes on the wire: {status, headers, body, cut}, or "drop" or "reset". */

@@ -23,6 +23,9 @@ pub struct Row {
     pub fault: String,
     /// `after` or `before`.
     pub settle: String,
+    /// How it is paid; `eip3009` where it is empty.
+    #[serde(default)]
+    pub pay: Pay,
     /// The first try.
     pub first: String,
     /// The same payment again.
@@ -32,6 +35,19 @@ pub struct Row {
     /// That payment, the same or the new one, once more when the fault is over; where it is empty, nobody tries.
     #[serde(default)]
     pub later: String,
+}
+
+/// A way to pay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pay {
+    /// `exact` by EIP-3009.
+    #[default]
+    Eip3009,
+    /// `exact` by Permit2.
+    Permit2,
+    /// `upto`, of which half is charged.
+    Upto,
 }
 
 /// The rows of `vectors/money.json`.
@@ -89,10 +105,22 @@ impl std::fmt::Display for Cell {
     }
 }
 
+impl Row {
+    /// What it is called in tables and complaints.
+    pub fn name(&self) -> String {
+        let paid = match self.pay {
+            Pay::Eip3009 => "",
+            Pay::Permit2 => ", Permit2",
+            Pay::Upto => ", upto",
+        };
+        format!("{} / {}{paid}", self.fault, self.settle)
+    }
+}
+
 impl Tried {
     /// What is wrong with it: cells that differ from the table, and money rules broken whatever the table says.
     pub fn complaints(&self) -> Vec<String> {
-        let name = format!("{} / {}", self.row.fault, self.row.settle);
+        let name = self.row.name();
         let mut complaints = Vec::new();
         let wanted = [("first", &self.row.first), ("same", &self.row.same), ("new", &self.row.new)];
         for ((which, wanted), cell) in wanted.into_iter().zip(&self.cells) {
@@ -201,12 +229,18 @@ impl Trouble {
 pub async fn try_row(stack: &Scene, row: &Row, number: usize) -> Result<Tried> {
     let path = |run: &str| {
         let slow = row.fault == "cancelled meanwhile" || row.fault == "client gone: upstream";
-        match (row.settle.as_str(), slow) {
-            ("before", _) => format!("/plain/prepaid/{run}{number}"),
-            (_, true) => format!("/slow?ms=800&run={run}{number}"),
-            _ => format!("/plain/users/{run}{number}"),
+        match (row.pay, row.settle.as_str(), slow) {
+            (Pay::Upto, ..) => format!("/metered?charge=10000&run={run}{number}"),
+            (Pay::Permit2, "before", _) => format!("/plain/permit2/before/{run}{number}"),
+            (Pay::Permit2, ..) => format!("/plain/permit2/after/{run}{number}"),
+            (Pay::Eip3009, "before", _) => format!("/plain/prepaid/{run}{number}"),
+            (Pay::Eip3009, _, true) => format!("/slow?ms=800&run={run}{number}"),
+            (Pay::Eip3009, ..) => format!("/plain/users/{run}{number}"),
         }
     };
+    if row.pay != Pay::Eip3009 {
+        stack.chain.approve_permit2(BUYER.address, u128::MAX).await?;
+    }
     let again = path("a");
     ready(stack, &again).await?;
     let payment = scenario::sign(stack, &again).await?;
@@ -275,12 +309,10 @@ async fn first_try(stack: &Scene, row: &Row, path: &str, payment: &str) -> Resul
             answer(stack, path, payment).await?
         }
         Trouble::Cancelled => {
-            let nonce = nonce_of(payment)?;
-            let signature = stack.buyer.sign_cancellation(&nonce).await?;
-            let upstream = stack.upstream.hold("/slow");
+            let upstream = stack.upstream.hold(without_query(path));
             let meanwhile = async {
                 upstream.arrived(PATIENCE).await?;
-                stack.chain.cancel_authorization(BUYER.address, &nonce, &signature).await?;
+                cancel(stack, payment).await?;
                 drop(upstream);
                 anyhow::Ok(())
             };
@@ -289,7 +321,7 @@ async fn first_try(stack: &Scene, row: &Row, path: &str, payment: &str) -> Resul
             got?
         }
         Trouble::Gone(None) => {
-            let upstream = stack.upstream.hold("/slow");
+            let upstream = stack.upstream.hold(without_query(path));
             leave(stack, path, payment, upstream.arrived(PATIENCE)).await?;
             drop(upstream);
             tokio::time::sleep(LATE).await;
@@ -372,10 +404,33 @@ async fn called(stack: &Scene, operation: Operation, before: u64) -> Result<()> 
 /// # Errors
 /// If it is not an EIP-3009 payment.
 pub fn nonce_of(payment: &str) -> Result<String> {
+    let nonce = payload(payment)?["authorization"]["nonce"].as_str().map(str::to_owned);
+    nonce.context("not an EIP-3009 payment")
+}
+
+/// What the scheme defines of a payment header.
+fn payload(payment: &str) -> Result<serde_json::Value> {
     use base64::Engine;
-    let json: serde_json::Value = serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payment)?)?;
-    let nonce = json["payload"]["authorization"]["nonce"].as_str();
-    nonce.map(str::to_owned).context("not an EIP-3009 payment")
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payment)?)?;
+    Ok(json["payload"].take())
+}
+
+/// Has the payer take back a payment on the chain.
+async fn cancel(stack: &Scene, payment: &str) -> Result<()> {
+    if let Some(permit) = payload(payment)?.get("permit2Authorization") {
+        let nonce = permit["nonce"].as_str().context("no nonce")?;
+        stack.chain.cancel_permit2_nonce(BUYER.address, nonce).await?;
+        return Ok(());
+    }
+    let nonce = nonce_of(payment)?;
+    let signature = stack.buyer.sign_cancellation(&nonce).await?;
+    stack.chain.cancel_authorization(BUYER.address, &nonce, &signature).await?;
+    Ok(())
+}
+
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
 }
 
 /// Whether the gate's records and the chain agree: every settled claim has its transfer, and every transfer its claim.

@@ -197,8 +197,8 @@ pub fn test_policy(origin: &str) -> Value {
     })
 }
 
-/// [`test_policy`] for faults: short timeouts, a node to ask, a route that settles before for any id, and no limits
-/// on what goes wrong.
+/// [`test_policy`] for faults: short timeouts, a node to ask, a route that settles before for any id, routes that are
+/// paid by Permit2, and no limits on what goes wrong.
 pub fn fault_policy(origin: &str) -> Value {
     let mut policy = test_policy(origin);
     policy["facilitators"][0]["verify_timeout_seconds"] = serde_json::json!(2);
@@ -215,6 +215,15 @@ pub fn fault_policy(origin: &str) -> Value {
         before["path"] = "/plain/prepaid/{id}".into();
         before["settle"] = "before".into();
         routes.push(before);
+        let permit2 = serde_json::json!([{ "price": "$0.01", "network": crate::chain::NETWORK,
+            "max_timeout_seconds": 120, "transfer_method": "permit2" }]);
+        let upto = serde_json::json!([{ "price": "$0.02", "network": crate::chain::NETWORK,
+            "max_timeout_seconds": 120, "scheme": "upto" }]);
+        for settle in ["after", "before"] {
+            let more = serde_json::json!({ "settle": settle, "offers": permit2 });
+            routes.push(priced(&format!("permit2-{settle}"), &format!("/plain/permit2/{settle}/{{id}}"), more));
+        }
+        routes.push(priced("metered", "/metered", serde_json::json!({ "offers": upto })));
     }
     policy
 }

@@ -15,7 +15,7 @@ async fn no_fault_charges_twice_serves_unpaid_or_loses_what_was_paid() {
     for (number, row) in rows.iter().enumerate() {
         match money::try_row(&stack, row, number).await {
             Ok(tried) => complaints.extend(tried.complaints()),
-            Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
+            Err(error) => complaints.push(format!("{}: {error:#}", row.name())),
         }
     }
     assert!(complaints.is_empty(), "{} of {} rows:\n{}", complaints.len(), rows.len(), complaints.join("\n"));

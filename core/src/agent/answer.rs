@@ -8,11 +8,16 @@ use super::challenge::{SignedForm, form};
 use super::counters::{Outcome, Reservation};
 use super::money::{self, AccountId, AssetId};
 use super::policy::Policy;
-use super::request::Url;
-use super::seller::{self, Paid};
+use super::receipt::{self, Receipt};
+use super::request::{Body, Url};
+use super::wallet;
+use crate::crypto::jws::Jws;
 use crate::http::Headers;
 use crate::json;
+use crate::proof::CAPABILITY_TOKEN;
 use crate::rail::x402::{v1, wire};
+use crate::receipt::call;
+use crate::token::KeySet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -41,6 +46,8 @@ pub enum Fault {
     NoReceipt,
     /// Its receipt is not for this payment, or not signed by whom it should be.
     BadReceipt,
+    /// It sold a pass and gave no token for it, or one that is good for less.
+    Token,
     /// It refused the payment.
     Refused,
 }
@@ -56,6 +63,7 @@ impl Fault {
             Self::Unreadable => "unreadable",
             Self::NoReceipt => "no_receipt",
             Self::BadReceipt => "bad_receipt",
+            Self::Token => "token",
             Self::Refused => "refused",
         }
     }
@@ -72,7 +80,7 @@ pub enum Next {
 }
 
 /// An answer, read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// What became of the payment.
     pub outcome: Outcome,
@@ -84,8 +92,10 @@ pub struct Answer {
     pub code: Option<String>,
     /// The transaction that the seller names.
     pub transaction: Option<String>,
-    /// Who signed the receipt, if there is a good one.
-    pub receipt: Option<String>,
+    /// Receipts that came with it, each with whether it is good.
+    pub receipts: Vec<Receipt>,
+    /// The token that came with it, and is to be kept.
+    pub token: Option<String>,
     /// Whether the gate itself says that the same payment may be sent again: then it may, whatever the method.
     pub repeatable: bool,
 }
@@ -116,7 +126,8 @@ impl Answer {
             faults: Vec::new(),
             code: None,
             transaction: None,
-            receipt: None,
+            receipts: Vec::new(),
+            token: None,
             repeatable: false,
         }
     }
@@ -133,20 +144,49 @@ struct Settlement {
     reason: Option<String>,
     transaction: Option<String>,
     receipt: Option<SignedForm>,
+    token: Option<String>,
 }
 
-/// Reads the answer to the request that carried the payment of `reservation`. `body` may be empty where it is a
-/// delivery, which is never read.
+/// The response to a request that carried a payment, and that request.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// The URL that was asked.
+    pub url: &'a Url,
+    /// The body that was sent.
+    pub sent: Body,
+    /// Status of the response; 0 where a browser does not tell it.
+    pub status: u16,
+    /// Its header fields.
+    pub headers: &'a Headers,
+    /// Its body, or the beginning. May be empty where it is a delivery, which is never read.
+    pub body: &'a [u8],
+    /// Keys that the seller's origin serves; empty if they were not fetched.
+    pub keys: &'a KeySet,
+    /// Thumbprint (RFC 7638) of the key that tokens may be bound to.
+    pub holder: Option<&'a str>,
+}
+
+/// Whether the keys of the seller's origin are needed to judge the receipts and the token of this response.
 #[must_use]
-pub fn read(
-    policy: &Policy,
-    reservation: &Reservation,
-    url: &Url,
-    status: u16,
-    headers: &Headers,
-    body: &[u8],
-    now: u64,
-) -> Answer {
+pub fn needs_keys(policy: &Policy, url: &Url, headers: &Headers) -> bool {
+    let has = |name| headers.first(name).is_some();
+    receipt::needs_keys(policy, url) && (has(call::HEADER) || has(CAPABILITY_TOKEN) || receipt_names_origin(headers))
+}
+
+/// Whether x402's receipt is signed by a key that an origin may serve.
+fn receipt_names_origin(headers: &Headers) -> bool {
+    let value = headers.first(wire::RESPONSE_HEADER);
+    match value.and_then(|value| Settlement::read(value, false)).and_then(|settlement| settlement.receipt) {
+        Some(SignedForm::Jws(text)) => Jws::parse(&text, MAX_BYTES)
+            .is_ok_and(|jws| jws.kid().is_some_and(|kid| kid.starts_with("did:web:") || !kid.starts_with("did:"))),
+        _ => false,
+    }
+}
+
+/// Reads the answer to the request that carried the payment of `reservation`.
+#[must_use]
+pub fn read(policy: &Policy, reservation: &Reservation, reply: &Reply<'_>, now: u64) -> Answer {
+    let Reply { status, headers, body, .. } = *reply;
     let mut answer = Answer { next: Next::Deliver, ..Answer::none() };
     let is_v1 = reservation.payment.as_ref().is_some_and(|payment| payment.header == v1::HEADER);
     let name = if is_v1 { v1::RESPONSE_HEADER } else { wire::RESPONSE_HEADER };
@@ -161,7 +201,7 @@ pub fn read(
         (Some(_), Some(_)) => answer.faults.push(Fault::Unreadable),
         (Some(value), None) => match Settlement::read(value, is_v1) {
             None => answer.faults.push(Fault::Unreadable),
-            Some(settlement) => return settled(policy, reservation, url, settlement, answer, again, now),
+            Some(settlement) => return settled(policy, reservation, reply, settlement, answer, again, now),
         },
         (None, _) if (200..400).contains(&status) => {
             // Served, and nothing said about money: the payment can be carried out, so it counts.
@@ -172,6 +212,8 @@ pub fn read(
         }
         (None, _) if answer.repeatable => answer.next = again,
         (None, _) => match (status, problem) {
+            // A browser that does not follow a redirect shows nothing of it.
+            (0, _) => {}
             // The gate says that it cannot be told; nobody else can either.
             (409, Some(_)) => {}
             (402 | 412, _) => {
@@ -189,7 +231,7 @@ pub fn read(
 fn settled(
     policy: &Policy,
     reservation: &Reservation,
-    url: &Url,
+    reply: &Reply<'_>,
     settlement: Settlement,
     mut answer: Answer,
     again: Next,
@@ -209,6 +251,7 @@ fn settled(
     }
     let asset = AssetId::parse(&reservation.asset).ok();
     let payer = AccountId::parse(&reservation.payer).ok().map(|account| account.address);
+    let payee = AccountId::parse(&reservation.payee).ok().map(|account| account.address);
     if settlement.chain.is_none() || settlement.chain != asset.map(|asset| asset.chain) {
         answer.faults.push(Fault::Network);
     }
@@ -222,19 +265,50 @@ fn settled(
         answer.faults.push(Fault::Amount);
     }
     answer.outcome = Outcome::Charged(charged);
-    let receipt = settlement.receipt.as_ref();
-    if let (Some(receipt), Some(asset), Some(payer)) = (receipt, asset, &payer)
-        && let Ok(payee) = AccountId::parse(&reservation.payee)
-    {
-        let paid = Paid { url, chain: asset.chain, payee: &payee.address, payer, at: reservation.at };
-        answer.receipt = seller::signer_of_receipt(policy, receipt, paid, now);
-        if answer.receipt.is_none() && policy.receipt {
-            answer.faults.push(Fault::BadReceipt);
+    if let (Some(asset), Some(payer), Some(payee)) = (asset, &payer, &payee) {
+        let transaction = settlement.transaction.as_deref();
+        let paid = receipt::Paid { asset, payee, payer, amount: charged, transaction };
+        let about = receipt::About {
+            method: &reservation.method,
+            url: reply.url,
+            body: reply.sent,
+            status: reply.status,
+            headers: reply.headers,
+            at: reservation.at,
+            paid: Some(paid),
+            token: None,
+        };
+        answer.receipts.extend(receipt::call(policy, &about, reply.keys, now));
+        let form = settlement.receipt.as_ref();
+        answer.receipts.extend(form.map(|form| receipt::payment(policy, form, &about, reply.keys, now)));
+    }
+    answer.faults.extend(fault_of(policy, &answer.receipts));
+    let token = wallet::came(reply.headers, settlement.token.as_deref());
+    match token.as_deref().map(|token| wallet::judge(token, reservation, reply, now)) {
+        Some(Ok(())) => answer.token = token,
+        Some(Err(wallet::Unfit::Useless)) => answer.faults.push(Fault::Token),
+        // It is good for less than was sold, and for something.
+        Some(Err(wallet::Unfit::Less)) => {
+            answer.token = token;
+            answer.faults.push(Fault::Token);
         }
-    } else if policy.receipt {
-        answer.faults.push(Fault::NoReceipt);
+        None if reservation.buys_pass() => answer.faults.push(Fault::Token),
+        None => {}
     }
     answer
+}
+
+/// What is wrong with how a seller gave receipts. One that says something else than what happened is wrong in any case;
+/// one that nobody who counts has signed is as good as none.
+fn fault_of(policy: &Policy, receipts: &[Receipt]) -> Option<Fault> {
+    let lies = |receipt: &Receipt| receipt.signer.is_some() && !receipt.is_good();
+    if receipts.iter().any(lies) {
+        return Some(Fault::BadReceipt);
+    }
+    if !policy.receipt || receipts.iter().any(Receipt::is_good) {
+        return None;
+    }
+    Some(if receipts.is_empty() { Fault::NoReceipt } else { Fault::BadReceipt })
 }
 
 impl Settlement {
@@ -259,8 +333,14 @@ impl Settlement {
             reason: text("errorReason").map(shortened),
             transaction: text("transaction").filter(|transaction| !transaction.is_empty()).map(shortened),
             receipt: json.pointer("/extensions/offer-receipt/info/receipt").and_then(form),
+            token: json.pointer("/extensions/farebox/info/token").and_then(Value::as_str).map(str::to_owned),
         })
     }
+}
+
+/// The code of one of our gate's problems, if that is what the body is.
+pub(super) fn code(headers: &Headers, body: &[u8]) -> Option<String> {
+    problem(headers, body).map(|(code, _)| code)
 }
 
 /// Code and advice of one of our gate's problems.

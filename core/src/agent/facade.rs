@@ -26,23 +26,29 @@
 //!
 //! `now` is Unix seconds, `id` is 16 random bytes in hexadecimal, new for each payment and the same when an operation is
 //! repeated. A `request` is `{method, url, asked?, body?: {sha256} | "unknown", task?, agent?, quote?: {asset, amount,
-//! payee?}}`; a `challenge` is `{headers: [[name, value]], body?}`, a `response` `{status, headers, body?}`. What goes
+//! payee?}}`; a `challenge` is `{headers: [[name, value]], body?}`, a `response` `{status, headers, body?, keys?}`, where `keys` is
+//! what the seller serves at `/.well-known/jwks.json`. What goes
 //! wrong is `{error: {code, detail}}`, and then nothing is written.
 
 use super::answer::{self, Answer};
-use super::challenge::{Challenge, Offer};
-use super::counters::{Adopted, Approved, Counters, Outcome, Payment, Question, Reservation, Stage};
-use super::decide::{self, Decision, Outcome as Decided};
+use super::challenge::Challenge;
+use super::counters::{Adopted, Counters, Outcome};
+use super::decide;
+use super::flow::keys;
 use super::money::{self, AccountId, AssetId};
 use super::pay::{Binding, Draft, SessionKey, guard};
 use super::policy::Policy;
 use super::policy::config::Transfer;
 use super::purse::{Account, Purse};
 use super::request::{Body, Quote, Request, Url};
-use crate::crypto::{base64url, hex};
+use super::tell;
+pub use super::tell::{
+    approved as word, decision as of_decision, offer as of_offer, policy as described, question as of_question,
+    reservation as of_reservation, status,
+};
+use crate::crypto::hex;
 use crate::http::Headers;
 use crate::json;
-use crate::rail::x402::price;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -59,7 +65,7 @@ pub struct Engine {
     policy: Policy,
     purse: Purse,
     session: Option<SessionKey>,
-    drafts: BTreeMap<[u8; 16], (Draft, Url)>,
+    drafts: BTreeMap<[u8; 16], (Draft, Request)>,
 }
 
 /// What became of a call.
@@ -154,6 +160,9 @@ struct WrittenResponse {
     headers: Vec<(String, String)>,
     #[serde(default)]
     body: Option<String>,
+    /// The key set of the seller's origin.
+    #[serde(default)]
+    keys: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -267,7 +276,7 @@ impl Engine {
     /// The policy: `{hash, serial, name, document, warnings}`.
     #[must_use]
     pub fn policy(&self) -> String {
-        described(&self.policy).to_string()
+        tell::policy(&self.policy).to_string()
     }
 
     /// Does one operation on the counters in `blob`; `None` where the store has none.
@@ -309,7 +318,7 @@ impl Engine {
             Operation::Decide { now, request, challenge } => {
                 let (request, challenge) = (read_request(request)?, read_challenge(challenge)?);
                 let decision = decide::decide(policy, &challenge, &request, &self.purse, counters, now);
-                (json!({ "decision": self.told(&decision, &challenge) }), false)
+                (json!({ "decision": tell::decision(policy, &decision, &challenge) }), false)
             }
             Operation::Reserve { now, request, challenge, id } => {
                 let (request, challenge, id) = (read_request(request)?, read_challenge(challenge)?, read_id(&id)?);
@@ -332,8 +341,8 @@ impl Engine {
                     Some(resumed) => {
                         let resumed = json!({
                             "id": resumed.id,
-                            "payment": of_payment(&resumed.payment),
-                            "reservation": of_reservation(policy, &resumed.reservation),
+                            "payment": tell::payment(&resumed.payment),
+                            "reservation": tell::reservation(policy, &resumed.reservation),
                         });
                         (json!({ "resumed": resumed }), true)
                     }
@@ -351,11 +360,14 @@ impl Engine {
             }
             Operation::Approve { now, jws } => {
                 let approved = counters.approve(&jws, now).map_err(|error| Failed::new("bad_approval", error))?;
-                (json!({ "approved": word(approved) }), true)
+                (json!({ "approved": tell::approved(approved) }), true)
             }
             Operation::ApproveByHost { now, digest } => {
                 let approved = counters.approve_by_host(&digest, now);
-                (json!({ "approved": word(approved.map_err(|error| Failed::new("bad_approval", error))?) }), true)
+                (
+                    json!({ "approved": tell::approved(approved.map_err(|error| Failed::new("bad_approval", error))?) }),
+                    true,
+                )
             }
             Operation::Reject { digest, .. } => {
                 counters.reject(&digest);
@@ -368,19 +380,21 @@ impl Engine {
                         self.policy = policy;
                         (json!({ "adopted": true }), true)
                     }
-                    Adopted::Needs(question) => (json!({ "adopted": false, "question": of_question(&question) }), true),
+                    Adopted::Needs(question) => {
+                        (json!({ "adopted": false, "question": tell::question(&question) }), true)
+                    }
                     Adopted::Rollback => return Err(Failed::new("rollback", "a later edition was in force before")),
                 }
             }
             Operation::Unfreeze { now, host, id } => {
                 let question = counters.unfreeze(policy, host.as_deref(), read_id(&id)?, now).err();
-                (json!({ "question": question.as_deref().map(of_question) }), true)
+                (json!({ "question": question.as_deref().map(tell::question) }), true)
             }
             Operation::Tick { now } => {
                 counters.tick(policy, now);
                 (json!({}), true)
             }
-            Operation::Status { now } => (self.status(counters, now), false),
+            Operation::Status { now } => (tell::status(policy, counters, now), false),
             Operation::Guard { now, typed_data } => {
                 guard::typed_data(policy, &typed_data, now)
                     .map_err(|refused| Failed::new("typed_data", refused.wire()))?;
@@ -401,7 +415,7 @@ impl Engine {
         now: u64,
     ) -> Result<Value, Failed> {
         let decision = counters.reserve(&self.policy, challenge, request, &self.purse, id, now);
-        let mut reply = json!({ "decision": self.told(&decision, challenge) });
+        let mut reply = json!({ "decision": tell::decision(&self.policy, &decision, challenge) });
         if let Some(choice) = decision.choice() {
             let draft = Draft::new(challenge, choice, request, Binding { id: &id, holder: None }, now);
             let draft = draft.ok_or_else(|| Failed::new("bad_operation", "the challenge is another"))?;
@@ -411,7 +425,7 @@ impl Engine {
             if self.drafts.len() >= MAX_DRAFTS {
                 self.drafts.pop_first();
             }
-            self.drafts.insert(id, (draft, request.url.clone()));
+            self.drafts.insert(id, (draft, request.clone()));
         }
         Ok(reply)
     }
@@ -434,8 +448,8 @@ impl Engine {
         };
         let payment = draft.clone().finish(&signature).map_err(|error| Failed::new("bad_signature", error))?;
         counters.sign(&self.policy, id, payment.clone(), now).map_err(|error| Failed::new("not_held", error))?;
-        let reservation = counters.reservation(id).map(|held| of_reservation(&self.policy, held));
-        Ok(json!({ "payment": of_payment(&payment), "reservation": reservation }))
+        let reservation = counters.reservation(id).map(|held| tell::reservation(&self.policy, held));
+        Ok(json!({ "payment": tell::payment(&payment), "reservation": reservation }))
     }
 
     fn answer(
@@ -451,18 +465,22 @@ impl Engine {
             None => Answer::none(),
             Some(response) => {
                 let url = Url::parse(&held.url).map_err(|error| Failed::new("bad_operation", error))?;
-                let url = self.drafts.get(id).map_or(&url, |(_, url)| url);
+                let (url, sent) = match self.drafts.get(id) {
+                    Some((_, request)) => (&request.url, request.body),
+                    None => (&url, Body::Unknown),
+                };
                 let body = response.body.unwrap_or_default();
                 let headers = headers(&response.headers);
-                answer::read(&self.policy, held, url, response.status, &headers, body.as_bytes(), now)
+                let keys = keys::read(response.keys.unwrap_or_default().to_string().as_bytes()).unwrap_or_default();
+                let (status, body) = (response.status, body.as_bytes());
+                let holder = self.purse.holder.as_deref();
+                let reply = answer::Reply { url, sent, status, headers: &headers, body, keys: &keys, holder };
+                answer::read(&self.policy, held, &reply, now)
             }
         };
         let resend_after = answer.resends(held, attempt, now);
-        let (outcome, charged) = match &answer.outcome {
-            Outcome::Charged(amount) => ("charged", Some(amount.to_string())),
-            Outcome::Refused => ("refused", None),
-            _ => ("unknown", None),
-        };
+        let (outcome, charged) = tell::outcome(&answer.outcome);
+        let charged = charged.map(|amount| amount.to_string());
         let faults: Vec<&str> = answer.faults.iter().map(|fault| fault.wire()).collect();
         let told = json!({
             "resend_after": resend_after,
@@ -471,91 +489,15 @@ impl Engine {
             "faults": faults,
             "code": answer.code,
             "transaction": answer.transaction,
-            "receipt": answer.receipt,
-            "reservation": of_reservation(&self.policy, held),
+            "receipts": answer.receipts.iter().map(tell::receipt).collect::<Vec<_>>(),
+            "token": answer.token,
+            "reservation": tell::reservation(&self.policy, held),
         });
         if resend_after.is_none() {
             conclude(&self.policy, counters, id, &answer.outcome, answer.faults.len(), now)?;
             self.drafts.remove(id);
         }
         Ok((told, resend_after.is_none()))
-    }
-
-    fn status(&self, counters: &Counters, now: u64) -> Value {
-        let left: Vec<Value> = counters
-            .left(&self.policy, now)
-            .into_iter()
-            .map(|left| {
-                let text = |amount: u128| match left.unit.as_str() {
-                    "calls" => amount.to_string(),
-                    _ => price::decimal(amount, money::SCALE),
-                };
-                json!({
-                    "rule": left.rule,
-                    "key": left.key,
-                    "unit": left.unit,
-                    "max": text(left.max),
-                    "used": text(left.used),
-                    "left": text(left.max.saturating_sub(left.used)),
-                })
-            })
-            .collect();
-        let open: Vec<Value> = counters
-            .open()
-            .map(|(id, held)| {
-                let mut held = of_reservation(&self.policy, held);
-                if let Some(members) = held.as_object_mut() {
-                    members.insert("id".to_owned(), id.into());
-                }
-                held
-            })
-            .collect();
-        let questions: Vec<Value> = counters.questions().map(|question| of_question(&question)).collect();
-        let adopted = counters.is_under(&self.policy);
-        json!({
-            "left": left, "open": open, "questions": questions, "adopted": adopted, "revision": counters.revision(),
-        })
-    }
-
-    /// A decision as JSON.
-    fn told(&self, decision: &Decision, challenge: &Challenge) -> Value {
-        let offer = |index: usize| challenge.offer(index).map(|offer| self.of_offer(offer));
-        let reasons: Vec<&str> = decision.reasons().iter().map(|reason| reason.wire()).collect();
-        let mut told = match &decision.outcome {
-            Decided::Choose(choice) => json!({
-                "outcome": "choose",
-                "offer": offer(choice.offer),
-                "payer": choice.payer.to_string(),
-                "valid_seconds": choice.valid_seconds,
-            }),
-            Decided::Ask(asked) => json!({
-                "outcome": "ask",
-                "offer": offer(asked.offer),
-                "question": asked.question.as_deref().map(of_question),
-            }),
-            Decided::Deny(denied) => json!({ "outcome": "deny", "retry_at": denied.retry_at }),
-        };
-        if let Some(members) = told.as_object_mut() {
-            members.insert("reasons".to_owned(), reasons.into());
-            members.insert("explanation".to_owned(), decision.explanation.json());
-        }
-        told
-    }
-
-    fn of_offer(&self, offer: &Offer) -> Value {
-        let counted = self.policy.asset(&offer.asset).and_then(|asset| asset.counted(offer.amount));
-        json!({
-            "index": offer.index,
-            "scheme": offer.scheme.wire(),
-            "transfer": offer.transfer.wire(),
-            "network": offer.asset.network(),
-            "asset": offer.asset.to_string(),
-            "amount": offer.amount.to_string(),
-            "text": counted.map(|money| self.policy.text(money)),
-            "payee": offer.payee.to_string(),
-            "max_timeout_seconds": offer.max_timeout_seconds,
-            "pass": offer.pass.map(|pass| json!({ "calls": pass.calls, "expires_in": pass.expires_in })),
-        })
     }
 }
 
@@ -605,9 +547,16 @@ fn load(json: &[u8]) -> Result<Policy, Failed> {
 }
 
 fn read_purse(text: &str) -> Result<Purse, Failed> {
-    let bad = |error: &dyn std::fmt::Display| Failed::new("purse", error);
-    let json = json::parse(text.as_bytes(), MAX_BYTES, MAX_DEPTH).map_err(|error| bad(&error))?;
-    let written = WrittenPurse::deserialize(&json).map_err(|error| bad(&error))?;
+    purse(text).map_err(|error| Failed::new("purse", error))
+}
+
+/// The accounts of a wallet, as [`Engine::new`] takes them.
+///
+/// # Errors
+/// What is wrong with them, in words.
+pub fn purse(text: &str) -> Result<Purse, String> {
+    let json = json::parse(text.as_bytes(), MAX_BYTES, MAX_DEPTH).map_err(|error| error.to_string())?;
+    let written = WrittenPurse::deserialize(&json).map_err(|error| error.to_string())?;
     let accounts = written.accounts.into_iter().map(|account| {
         let chains = account.networks.iter().map(|network| money::chain(network));
         Ok(Account {
@@ -617,8 +566,8 @@ fn read_purse(text: &str) -> Result<Purse, Failed> {
             contract: account.contract,
         })
     });
-    let accounts = accounts.collect::<Result<_, String>>().map_err(|error| bad(&error))?;
-    Ok(Purse { accounts, keeps_tokens: written.keeps_tokens })
+    let accounts = accounts.collect::<Result<_, String>>()?;
+    Ok(Purse { accounts, keeps_tokens: written.keeps_tokens, holder: None })
 }
 
 fn read_request(written: WrittenRequest) -> Result<Request, Failed> {
@@ -661,16 +610,6 @@ fn read_id(text: &str) -> Result<[u8; 16], Failed> {
     hex::decode_fixed(text).ok_or_else(|| Failed::new("bad_operation", "id is 16 bytes in hexadecimal"))
 }
 
-fn described(policy: &Policy) -> Value {
-    json!({
-        "hash": base64url::encode(&policy.hash()),
-        "serial": policy.serial(),
-        "name": policy.name(),
-        "warnings": policy.warnings(),
-        "document": policy.document(),
-    })
-}
-
 fn of_draft(draft: &Draft) -> Value {
     json!({
         "payer": money::checksummed(&draft.payer()),
@@ -678,62 +617,4 @@ fn of_draft(draft: &Draft) -> Value {
         "digest": hex::encode(&draft.digest()),
         "typed_data": draft.typed_data(),
     })
-}
-
-fn of_payment(payment: &Payment) -> Value {
-    json!({
-        "header": payment.header,
-        "value": payment.value,
-        "nonce": payment.nonce,
-        "valid_before": payment.valid_before,
-    })
-}
-
-fn of_reservation(policy: &Policy, held: &Reservation) -> Value {
-    let asset = AssetId::parse(&held.asset).ok();
-    let counted = asset.and_then(|asset| policy.asset(&asset)).and_then(|asset| asset.counted(held.amount));
-    json!({
-        "stage": match held.stage {
-            Stage::Held => "held",
-            Stage::Sent => "sent",
-            Stage::Doubtful => "doubtful",
-            Stage::Refused => "refused",
-        },
-        "at": held.at,
-        "until": held.until,
-        "method": held.method,
-        "url": held.url,
-        "host": held.host,
-        "asset": held.asset,
-        "amount": held.amount.to_string(),
-        "text": counted.map(|money| policy.text(money)),
-        "payee": held.payee,
-        "payer": held.payer,
-        "nonce": held.payment.as_ref().map(|payment| payment.nonce.as_str()),
-        "valid_before": held.payment.as_ref().map(|payment| payment.valid_before),
-    })
-}
-
-fn of_question(question: &Question) -> Value {
-    let needs: Vec<Value> = question
-        .needs
-        .iter()
-        .map(|need| json!({ "rule": need.rule, "by": need.by, "threshold": need.threshold, "given": need.given }))
-        .collect();
-    json!({
-        "digest": question.digest,
-        "document": question.document,
-        "expires": question.expires,
-        "needs": needs,
-        "answered": question.answered,
-        "rejected": question.rejected,
-    })
-}
-
-fn word(approved: Approved) -> &'static str {
-    match approved {
-        Approved::Counted => "counted",
-        Approved::Enough => "enough",
-        Approved::Again => "again",
-    }
 }

@@ -11,9 +11,12 @@
 //! | whether it is paid, which offer, and why | [`decide()`], with the codes of [`reason`] |
 //! | what was spent, what is reserved, who has approved what | [`counters`] |
 //! | what is signed, and what the request carries | [`pay`] |
-//! | what the answer says about the money | [`answer`] |
+//! | what the answer says about the money | [`answer`], [`receipt`] |
+//! | which tokens there are, and which one a call is made with | [`wallet`] |
+//! | who holds the key that they belong to | [`Holder`] |
 //! | in which order all this happens | [`Agent::fetch`] |
-//! | where counters are kept, and how processes share them | [`Store`] |
+//! | where counters and tokens are kept, and how processes share them | [`Store`] |
+//! | what is said while it happens | [`Event`], as JSON by [`tell`] |
 //!
 //! `docs/agent.md` has every rule of a policy, with an example.
 //!
@@ -25,7 +28,7 @@
 //! ```
 //! use farebox_core::agent::pay::SessionKey;
 //! use farebox_core::agent::policy::Policy;
-//! use farebox_core::agent::purse::{Account, Purse};
+//! use farebox_core::agent::purse::Purse;
 //! use farebox_core::agent::{Agent, Blob, FetchError, Message, NoAnswer, Response, Store, StoreFailed, Wanted, World};
 //! use farebox_core::{host::HostError, http::Headers};
 //! # use base64::{Engine, engine::general_purpose::STANDARD};
@@ -47,7 +50,7 @@
 //!         std::thread::sleep(std::time::Duration::from_millis(millis));
 //!     }
 //!     async fn send(&self, message: &Message<'_>) -> Result<Response<Vec<u8>>, NoAnswer> {
-//!         let (status, name, json) = match message.payment {
+//!         let (status, name, json) = match message.payment() {
 //!             None => (402, "payment-required", r#"{ "x402Version": 2, "accepts": [{
 //!                 "scheme": "exact", "network": "eip155:84532", "amount": "10000",
 //!                 "asset": "0x036CbD53842c5426634e7929541eC2318f3dCF7e",
@@ -103,7 +106,7 @@
 //!     "budgets": [{ "name": "day", "max": "0.015 usd", "seconds": 86400 }]
 //! }"#;
 //! let key = SessionKey::new(&[7; 32]).unwrap();
-//! let purse = Purse { accounts: vec![Account::of_key(key.address())], keeps_tokens: false };
+//! let purse = Purse::of_key(key.address());
 //! let agent = Agent::new(Policy::load(policy).unwrap(), purse, Shop, Memory::default(), key);
 //! block_on(agent.begin()).unwrap();
 //!
@@ -122,20 +125,27 @@ pub mod answer;
 pub mod challenge;
 pub mod counters;
 pub mod decide;
+mod event;
 pub mod facade;
 mod flow;
+mod holder;
 pub mod money;
 mod pattern;
 pub mod pay;
 pub mod policy;
 pub mod purse;
 pub mod reason;
+pub mod receipt;
 pub mod request;
 mod seller;
 mod store;
+pub mod tell;
 #[cfg(test)]
 mod tests;
+pub mod wallet;
 
 pub use decide::decide;
-pub use flow::{Agent, FetchError, Fetched, Message, NoAnswer, Paid, Response, Wanted, World};
+pub use event::Event;
+pub use flow::{Agent, FetchError, Fetched, Message, NoAnswer, Paid, Plan, Response, Wanted, World};
+pub use holder::{Holder, NoHolder};
 pub use store::{Blob, Store, StoreFailed};

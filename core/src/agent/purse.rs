@@ -31,16 +31,25 @@ pub struct Purse {
     pub accounts: Vec<Account>,
     /// Whether capability tokens can be kept and shown, so that passes are of use.
     pub keeps_tokens: bool,
+    /// Thumbprint (RFC 7638) of the key that is introduced for them, if there is one.
+    /// [`Agent::with_holder`](super::Agent::with_holder) sees to it.
+    pub holder: Option<String>,
 }
 
 impl Purse {
+    /// A wallet of one account, for EIP-3009 on every chain, that keeps tokens.
+    #[must_use]
+    pub fn of_key(address: [u8; 20]) -> Self {
+        Self { accounts: vec![Account::of_key(address)], keeps_tokens: true, holder: None }
+    }
+
     /// The first account that can pay this offer.
     #[must_use]
     pub fn payer(&self, offer: &Offer) -> Option<&Account> {
         self.accounts.iter().find(|account| {
             (account.chains.is_empty() || account.chains.contains(&offer.asset.chain))
                 && account.transfers.contains(&offer.transfer)
-                && (offer.pass.is_none() || self.keeps_tokens)
+                && offer.pass.is_none_or(|pass| self.keeps_tokens && (self.holder.is_some() || !pass.needs_holder))
         })
     }
 }

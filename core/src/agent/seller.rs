@@ -7,10 +7,12 @@ use super::challenge::{Challenge, Offer, SignedForm};
 use super::money;
 use super::pattern::Reading::Grant;
 use super::policy::{Policy, SignerKey};
+use super::receipt;
 use super::request::{Request, Url};
 use crate::crypto::jws::Jws;
 use crate::crypto::{hex, keccak256, secp256k1};
 use crate::rail::x402::eip3009::uint_word;
+use crate::token::KeySet;
 use serde_json::{Map, Value};
 
 /// Bytes of a signed object.
@@ -25,38 +27,24 @@ pub(super) fn signer_of_offer(
     now: u64,
 ) -> Option<String> {
     challenge.signed().iter().filter(|signed| signed.index == offer.index).find_map(|signed| {
-        let (payload, signer) = verified(policy, &request.url, &offer.payee.address, &signed.form, Kind::Offer)?;
-        says_offer(&payload, offer, request, now).then_some(signer)
+        let (url, payee) = (&request.url, &offer.payee.address);
+        let (payload, signer) = read(policy, url, payee, &signed.form, Kind::Offer, challenge.keys())?;
+        signer.filter(|_| says_offer(&payload, offer, request, now))
     })
 }
 
-/// What a receipt must be about.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Paid<'a> {
-    pub(super) url: &'a Url,
-    pub(super) chain: u64,
-    pub(super) payee: &'a [u8; 20],
-    pub(super) payer: &'a [u8; 20],
-    /// Unix seconds at which the payment was made.
-    pub(super) at: u64,
+/// What a receipt says, and who signed it, if that is one who counts; `None` if it cannot be read. `keys` are those
+/// that the seller's origin serves.
+pub(super) fn receipt(
+    policy: &Policy,
+    url: &Url,
+    payee: &[u8; 20],
+    form: &SignedForm,
+    keys: &KeySet,
+) -> Option<(Value, Option<String>)> {
+    let (payload, signer) = read(policy, url, payee, form, Kind::Receipt, keys)?;
+    version_1(&payload).then_some((Value::Object(payload), signer))
 }
-
-/// Who signed this receipt for what was paid, for people; `None` if nobody who counts did, or it is for something else.
-pub(super) fn signer_of_receipt(policy: &Policy, receipt: &SignedForm, paid: Paid<'_>, now: u64) -> Option<String> {
-    let (payload, signer) = verified(policy, paid.url, paid.payee, receipt, Kind::Receipt)?;
-    let text = |name: &str| payload.get(name).and_then(Value::as_str);
-    let issued = number(payload.get("issuedAt")?)?;
-    let about = version_1(&payload)
-        && text("network") == Some(format!("eip155:{}", paid.chain).as_str())
-        && text("payer").and_then(|payer| money::evm(payer).ok()).as_ref() == Some(paid.payer)
-        && is_resource(text("resourceUrl")?, paid.url)
-        && issued.saturating_add(SKEW) >= paid.at
-        && issued <= now.saturating_add(SKEW);
-    about.then_some(signer)
-}
-
-/// Seconds by which clocks may differ.
-const SKEW: u64 = 120;
 
 /// What is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,36 +53,28 @@ enum Kind {
     Receipt,
 }
 
-/// The signed object and its signer, if that is one who counts for this URL and payee.
-fn verified(
+/// The signed object, and its signer, if that is one who counts for this URL and payee.
+fn read(
     policy: &Policy,
     url: &Url,
     payee: &[u8; 20],
     form: &SignedForm,
     kind: Kind,
-) -> Option<(Map<String, Value>, String)> {
-    let named = policy.signers.iter().filter(|signer| signer.hosts.iter().any(|host| host.matches(url, Grant)));
+    keys: &KeySet,
+) -> Option<(Map<String, Value>, Option<String>)> {
     match form {
         SignedForm::Jws(text) => {
             let jws = Jws::parse(text, MAX_BYTES).ok()?;
-            let alg = jws.header.get("alg").and_then(Value::as_str)?;
-            let key = named
-                .filter_map(|signer| match &signer.key {
-                    SignerKey::Jwk(key) => Some(key),
-                    SignerKey::Address(_) => None,
-                })
-                .find(|key| {
-                    crate::crypto::keys::Algorithm::from_wire(alg) == Some(key.algorithm())
-                        && key.verify(jws.signing_input.as_bytes(), &jws.signature)
-                })?;
-            Some((jws.payload, key.thumbprint()))
+            let signer = receipt::signer_of(policy, url, &jws, keys).map(|key| key.thumbprint());
+            Some((jws.payload, signer))
         }
         SignedForm::Eip712 { payload, signature } => {
             let payload = payload.as_object()?;
-            let digest = digest(payload, kind)?;
-            let signer = secp256k1::recover(&digest, &hex::decode(signature)?)?;
-            let known = signer == *payee || named.into_iter().any(|named| named.key == SignerKey::Address(signer));
-            known.then(|| (payload.clone(), money::checksummed(&signer)))
+            let signer = secp256k1::recover(&digest(payload, kind)?, &hex::decode(signature)?);
+            let named = || policy.signers.iter().filter(|it| it.hosts.iter().any(|host| host.matches(url, Grant)));
+            let counts =
+                |signer: &[u8; 20]| signer == payee || named().any(|named| named.key == SignerKey::Address(*signer));
+            Some((payload.clone(), signer.filter(counts).map(|signer| money::checksummed(&signer))))
         }
     }
 }
@@ -115,7 +95,7 @@ fn says_offer(payload: &Map<String, Value>, offer: &Offer, request: &Request, no
 }
 
 /// Whether `text` names the resource at `url`. Sellers may leave the query out.
-fn is_resource(text: &str, url: &Url) -> bool {
+pub(super) fn is_resource(text: &str, url: &Url) -> bool {
     Url::parse(text).is_ok_and(|named| {
         named.text() == url.text()
             || (named.path().is_some() && !text.contains('?') && named.resource() == url.resource())
@@ -127,7 +107,7 @@ fn version_1(payload: &Map<String, Value>) -> bool {
 }
 
 /// A number, or its decimal text: both are seen for EIP-712 integers.
-fn number(value: &Value) -> Option<u64> {
+pub(super) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 

@@ -152,22 +152,48 @@ fn object(part: &str) -> Result<Map<String, Value>, JwsError> {
 /// holds a number that has no exact form there ([`json::canonical`]).
 #[must_use]
 pub fn sign(key: &SigningKey, typ: &str, kid: Option<&str>, payload: &Value) -> Option<String> {
-    let mut header = json!({ "alg": key.public().algorithm().wire(), "typ": typ });
+    sign_with_header(key, &header(key.public().algorithm(), typ, kid), payload)
+}
+
+/// The header of a JWS of ours.
+pub(crate) fn header(algorithm: Algorithm, typ: &str, kid: Option<&str>) -> Value {
+    let mut header = json!({ "alg": algorithm.wire(), "typ": typ });
     if let (Some(kid), Some(members)) = (kid, header.as_object_mut()) {
         members.insert("kid".to_owned(), kid.into());
     }
-    sign_with_header(key, &header, payload)
+    header
 }
 
 /// As [`sign`], with a header of the caller's own; its `alg` is the caller's business.
 pub(crate) fn sign_with_header(key: &SigningKey, header: &Value, payload: &Value) -> Option<String> {
-    let mut text = base64url::encode(json::canonical(header)?.as_bytes());
-    text.push('.');
-    text.push_str(&base64url::encode(json::canonical(payload)?.as_bytes()));
-    let signature = key.sign(text.as_bytes());
-    text.push('.');
-    text.push_str(&base64url::encode(&signature));
-    Some(text)
+    let unsigned = Unsigned::new(header, payload)?;
+    let signature = key.sign(unsigned.signing_input().as_bytes());
+    Some(unsigned.finish(&signature))
+}
+
+/// A JWS before its signature is there, for keys that sign elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it is no JWS until it is signed"]
+pub struct Unsigned(String);
+
+impl Unsigned {
+    /// `None` as for [`sign`].
+    pub(crate) fn new(header: &Value, payload: &Value) -> Option<Self> {
+        let header = base64url::encode(json::canonical(header)?.as_bytes());
+        Some(Self([&header, ".", &base64url::encode(json::canonical(payload)?.as_bytes())].concat()))
+    }
+
+    /// What is to be signed, with the algorithm of the header.
+    #[must_use]
+    pub fn signing_input(&self) -> &str {
+        &self.0
+    }
+
+    /// The JWS with its signature, whoever made it.
+    #[must_use]
+    pub fn finish(self, signature: &[u8; 64]) -> String {
+        [&self.0, ".", &base64url::encode(signature)].concat()
+    }
 }
 
 #[cfg(test)]

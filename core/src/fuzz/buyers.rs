@@ -234,7 +234,7 @@ impl World for Seller {
     }
 
     async fn send(&self, message: &Message<'_>) -> Result<Response<Vec<u8>>, NoAnswer> {
-        if let Some((_, value)) = message.payment {
+        if let Some(value) = message.payment() {
             let payment: Value = serde_json::from_slice(&STANDARD.decode(value).unwrap()).unwrap();
             let text = |pointer: &str| payment.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
             let authorization = text("/payload/authorization/value").zip(text("/payload/authorization/nonce"));
@@ -246,10 +246,10 @@ impl World for Seller {
             self.sent.borrow_mut().insert(nonce, amount.parse().unwrap());
             assert!(message.url.starts_with("https://api.example.com/"), "paid to somebody else");
         }
-        let (json, mut fields) = self.says(message.payment.is_some());
+        let (json, mut fields) = self.says(message.payment().is_some());
         let status = fields.text(":status").and_then(|status| status.parse().ok()).ok_or(NoAnswer)?;
         if fields.first("x-version").is_none() {
-            let name = if message.payment.is_some() { "payment-response" } else { "payment-required" };
+            let name = if message.payment().is_some() { "payment-response" } else { "payment-required" };
             fields.push(name.as_bytes(), STANDARD.encode(&json).as_bytes());
         }
         let url = fields.text("url").unwrap_or(message.url).to_owned();
@@ -306,7 +306,7 @@ fn buy(input: &[u8]) -> (Option<Vec<u8>>, Label) {
     };
     let secret = hex::decode_fixed("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").unwrap();
     let key = SessionKey::new(&secret).unwrap();
-    let purse = Purse { accounts: vec![Account::of_key(key.address())], keeps_tokens: false };
+    let purse = Purse { accounts: vec![Account::of_key(key.address())], keeps_tokens: false, holder: None };
     let store = Memory::default();
     let agent = Agent::new(loaded(), purse, seller, store.clone(), key);
     done(agent.begin()).unwrap();

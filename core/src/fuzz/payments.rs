@@ -8,10 +8,11 @@ use crate::json;
 use crate::policy::{Access, Policy, Rpc};
 use crate::problem::Problem;
 use crate::rail;
-use crate::rail::x402::chain::{Found, Question, judge};
+use crate::rail::x402::chain::{By, Found, Question, judge};
 use crate::rail::x402::facilitator::{self, Settlement, Verdict};
 use crate::rail::x402::offer::Terms;
 use crate::rail::x402::payment::Payment;
+use crate::rail::x402::permit2::{EXACT_PROXY, UPTO_PROXY};
 use crate::rail::x402::supported::Supported;
 use crate::rail::x402::wire::Resource;
 use crate::rail::x402::{check, metering};
@@ -172,7 +173,7 @@ pub(super) const SUPPORTED: Target = Target {
 pub(super) const CHAIN: Target =
     Target { name: "chain", reads: "a node's answers, one to a line", seeds: chain_seeds, run: run_chain };
 
-fn question() -> Question {
+fn question(by: By) -> Question {
     Question {
         network: "eip155:84532".to_owned(),
         token: "0x036CbD53842c5426634e7929541eC2318f3dCF7e".to_owned(),
@@ -182,13 +183,14 @@ fn question() -> Question {
         amount: "10000".to_owned(),
         valid_before: NOW - 100,
         not_before: NOW - 50,
+        by,
     }
 }
 
 fn chain_seeds() -> Vec<Vec<u8>> {
     let topic = |event: &str| hex::encode(&crate::crypto::keccak256(&[event.as_bytes()]));
     let padded = |address: &str| format!("0x{:0>64}", address[2..].to_lowercase());
-    let Question { token, payer, nonce, payee, .. } = question();
+    let Question { token, payer, nonce, payee, .. } = question(By::Authorization);
     let line = |result: serde_json::Value| json!({ "jsonrpc": "2.0", "id": 1, "result": result }).to_string();
     let block = |time: u64| line(json!({ "number": "0x1000", "timestamp": format!("{time:#x}") }));
     let log = |event: &str| {
@@ -202,7 +204,29 @@ fn chain_seeds() -> Vec<Vec<u8>> {
         "data": format!("0x{:064x}", 10_000)
     }] }));
     let zero = line(json!(format!("0x{}", "00".repeat(32))));
+    let bitmap = line(json!(format!("0x{:064x}", 1 << 0x11)));
+    let transfer =
+        line(json!([{ "data": format!("0x{:064x}", 10_000), "transactionHash": format!("0x{}", "cd".repeat(32)) }]));
+    let word = |text: &str| format!("{:0>64}", text.trim_start_matches("0x").to_lowercase());
+    let called = |proxy: &[u8; 20], function: &str, charged: &str| {
+        let amount = format!("{:064x}", 10_000);
+        let deadline = format!("{:064x}", NOW - 100);
+        let arguments =
+            [&word(&token), &amount, &word(&nonce), &deadline, charged, &word(&payer), &word(&payee)].concat();
+        line(json!({ "to": hex::encode(proxy), "input": format!("{}{arguments}", &topic(function)[..10]) }))
+    };
+    let exact = called(&EXACT_PROXY, "settle(((address,uint256),uint256,uint256),address,(address,uint256),bytes)", "");
+    let upto = called(
+        &UPTO_PROXY,
+        "settle(((address,uint256),uint256,uint256),uint256,address,(address,address,uint256),bytes)",
+        &format!("{:064x}", 10_000),
+    );
+    let named = |name: &str| name.to_owned();
     let stories = [
+        vec![named("permit"), block(NOW), bitmap.clone(), transfer.clone(), exact],
+        vec![named("upto"), block(NOW), bitmap.clone(), transfer, upto],
+        vec![named("permit"), block(NOW), bitmap, line(json!([]))],
+        vec![named("permit"), block(NOW), zero.clone()],
         vec![block(NOW), log("AuthorizationUsed(address,bytes32)"), receipt],
         vec![block(NOW), log("AuthorizationCanceled(address,bytes32)")],
         vec![block(NOW), line(json!([])), zero],
@@ -212,7 +236,15 @@ fn chain_seeds() -> Vec<Vec<u8>> {
 }
 
 fn run_chain(input: &[u8]) -> Label {
-    let answers: Vec<Vec<u8>> = input.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let mut answers: Vec<Vec<u8>> = input.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let by = match answers.first().map(Vec::as_slice) {
+        Some(b"permit") => By::Permit,
+        Some(b"upto") => By::Upto,
+        _ => By::Authorization,
+    };
+    if by != By::Authorization {
+        answers.remove(0);
+    }
     let next = Cell::new(0);
     let service = move |_: &Callout| {
         let body = answers.get(next.replace(next.get() + 1))?.clone();
@@ -220,7 +252,7 @@ fn run_chain(input: &[u8]) -> Label {
     };
     let host = TestHost::new(NOW, service, |_| None);
     WORLD.with(|world| {
-        let question = question();
+        let question = question(by);
         let found = match pin!(judge(&host, &world.rpc, &question)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(found) => found,
             Poll::Pending => return "no answer".into(),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+mod chain;
 mod facilitators;
 mod gone;
 mod grpc;

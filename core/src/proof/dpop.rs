@@ -115,11 +115,24 @@ fn normal(url: &str) -> Option<(Origin, String)> {
 /// `issued` (Unix seconds) is no time.
 #[must_use]
 pub fn sign(key: &SigningKey, request: &Request<'_>, credential: &str, issued: u64, jti: &str) -> Option<String> {
-    let public = key.public();
-    let header = json!({ "alg": public.algorithm().wire(), "jwk": public.to_jwk(), "typ": TYPE });
+    let unsigned = unsigned(&key.public(), request, credential, issued, jti)?;
+    let signature = key.sign(unsigned.signing_input().as_bytes());
+    Some(unsigned.finish(&signature))
+}
+
+/// The proof that [`sign`] makes, for a key that signs elsewhere.
+#[must_use]
+pub fn unsigned(
+    key: &PublicKey,
+    request: &Request<'_>,
+    credential: &str,
+    issued: u64,
+    jti: &str,
+) -> Option<jws::Unsigned> {
+    let header = json!({ "alg": key.algorithm().wire(), "jwk": key.to_jwk(), "typ": TYPE });
     let htu = [request.origin, request.path()].concat();
     let claims = json!({ "ath": hash(credential), "htm": request.method, "htu": htu, "iat": issued, "jti": jti });
-    jws::sign_with_header(key, &header, &claims)
+    jws::Unsigned::new(&header, &claims)
 }
 
 #[cfg(test)]

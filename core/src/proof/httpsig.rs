@@ -277,6 +277,84 @@ pub struct Signed {
     pub signature: String,
 }
 
+/// A signature before its bytes are there, for keys that sign elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it proves nothing until it is signed"]
+pub struct Unsigned {
+    label: String,
+    input: String,
+    base: String,
+}
+
+impl Unsigned {
+    /// The signature of a request that shows a token in `field`, as [`Signing::present`] makes it.
+    ///
+    /// # Errors
+    /// As [`Signing::present`].
+    pub fn present(
+        (created, nonce, label): (u64, &str, &str),
+        field: &str,
+        request: &Request<'_>,
+        headers: &Headers,
+    ) -> Result<Self, ProofError> {
+        Self::new((created, nonce, label), field, request, headers, TAG, None)
+    }
+
+    /// The signature of a request that pays in the field `payment` and introduces `key`, as [`Signing::introduce`]
+    /// makes it.
+    ///
+    /// # Errors
+    /// As [`Signing::present`].
+    pub fn introduce(
+        (created, nonce, label): (u64, &str, &str),
+        key: &PublicKey,
+        payment: &str,
+        request: &Request<'_>,
+        headers: &Headers,
+    ) -> Result<Self, ProofError> {
+        Self::new((created, nonce, label), payment, request, headers, INTRODUCTION_TAG, Some(described(key)))
+    }
+
+    /// What is to be signed: the signature base of RFC 9421 §2.5.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The two fields, with the signature's bytes.
+    #[must_use]
+    pub fn finish(self, signature: &[u8; 64]) -> Signed {
+        let bytes = Bare::Bytes(signature.to_vec());
+        Signed {
+            signature_input: format!("{}={}", self.label, self.input),
+            signature: format!("{}={bytes}", self.label),
+        }
+    }
+
+    fn new(
+        (created, nonce, label): (u64, &str, &str),
+        field: &str,
+        request: &Request<'_>,
+        headers: &Headers,
+        tag: &str,
+        introduced: Option<(&str, Vec<u8>)>,
+    ) -> Result<Self, ProofError> {
+        let digested = request.may_have_body(headers) || headers.first(digest::FIELD).is_some();
+        let names = ["@method", "@target-uri", field].into_iter().chain(digested.then_some(digest::FIELD));
+        let item = |name| Item { value: string(name), parameters: Parameters::default() };
+        let mut input = InnerList { items: names.map(item).collect(), parameters: Parameters::default() };
+        input.parameters.set("created", Bare::Integer(i64::try_from(created).unwrap_or(i64::MAX)));
+        input.parameters.set("nonce", string(nonce));
+        input.parameters.set("tag", string(tag));
+        if let Some((algorithm, public)) = introduced {
+            input.parameters.set("alg", string(algorithm));
+            input.parameters.set("pub", Bare::Bytes(public));
+        }
+        let base = signature::base(request, headers, &input)?;
+        Ok(Self { label: label.to_owned(), input: input.to_string(), base })
+    }
+}
+
 impl Signing<'_> {
     /// Signs a request that shows a token in `field` ([`AUTHORIZATION`](super::AUTHORIZATION) or
     /// [`CAPABILITY_TOKEN`](super::CAPABILITY_TOKEN)). `headers` must hold that field, and `Content-Digest` if there may
@@ -285,7 +363,8 @@ impl Signing<'_> {
     /// # Errors
     /// [`Reason::ProofIncomplete`] if a field is missing, [`Reason::ProofMalformed`] if one cannot be signed.
     pub fn present(&self, field: &str, request: &Request<'_>, headers: &Headers) -> Result<Signed, ProofError> {
-        self.sign(field, request, headers, TAG, None)
+        let unsigned = Unsigned::present((self.created, self.nonce, self.label), field, request, headers)?;
+        Ok(self.finish(unsigned))
     }
 
     /// Signs a request that pays in the field `payment` (lower case) and introduces this key.
@@ -293,32 +372,13 @@ impl Signing<'_> {
     /// # Errors
     /// As [`present`](Self::present).
     pub fn introduce(&self, payment: &str, request: &Request<'_>, headers: &Headers) -> Result<Signed, ProofError> {
-        self.sign(payment, request, headers, INTRODUCTION_TAG, Some(described(&self.key.public())))
+        let parameters = (self.created, self.nonce, self.label);
+        Ok(self.finish(Unsigned::introduce(parameters, &self.key.public(), payment, request, headers)?))
     }
 
-    fn sign(
-        &self,
-        field: &str,
-        request: &Request<'_>,
-        headers: &Headers,
-        tag: &str,
-        introduced: Option<(&str, Vec<u8>)>,
-    ) -> Result<Signed, ProofError> {
-        let digested = request.may_have_body(headers) || headers.first(digest::FIELD).is_some();
-        let names = ["@method", "@target-uri", field].into_iter().chain(digested.then_some(digest::FIELD));
-        let item = |name| Item { value: string(name), parameters: Parameters::default() };
-        let mut input = InnerList { items: names.map(item).collect(), parameters: Parameters::default() };
-        let created = i64::try_from(self.created).unwrap_or(i64::MAX);
-        input.parameters.set("created", Bare::Integer(created));
-        input.parameters.set("nonce", string(self.nonce));
-        input.parameters.set("tag", string(tag));
-        if let Some((algorithm, public)) = introduced {
-            input.parameters.set("alg", string(algorithm));
-            input.parameters.set("pub", Bare::Bytes(public));
-        }
-        let base = signature::base(request, headers, &input)?;
-        let bytes = Bare::Bytes(self.key.sign(base.as_bytes()).to_vec());
-        Ok(Signed { signature_input: format!("{}={input}", self.label), signature: format!("{}={bytes}", self.label) })
+    fn finish(&self, unsigned: Unsigned) -> Signed {
+        let signature = self.key.sign(unsigned.base().as_bytes());
+        unsigned.finish(&signature)
     }
 }
 

@@ -122,7 +122,9 @@ impl Menu {
         v1::required(error, resource, self.listed().filter(|entry| entry.v1.is_some()).map(Entry::terms))
     }
 
-    /// The first offer that `payment` answers, compared with our own terms member by member.
+    /// The offer that `payment` answers, compared with our own terms member by member. Clients may add to `extra`, so
+    /// that a copy of an offer that says more also fits one that says less: the one that says most is meant, or else the
+    /// first.
     #[must_use]
     pub fn answered_by(&self, payment: &Payment) -> Option<&Offer> {
         let Payment::X402(payment) = payment;
@@ -135,7 +137,9 @@ impl Menu {
             };
             return first(true).or_else(|| first(false));
         }
-        self.entries.iter().find(|entry| names(&payment.accepted, &entry.requirement)).map(|entry| &entry.offer)
+        let says = |entry: &&Entry| entry.requirement.pointer("/extra").and_then(Value::as_object).map_or(0, Map::len);
+        let named = self.entries.iter().rev().filter(|entry| names(&payment.accepted, &entry.requirement));
+        named.max_by_key(says).map(|entry| &entry.offer)
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const CLOCKS_DIFFER: u64 = 30;
 
 /// Keys under their names (RFC 7638), of which several may verify at a time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySet(Vec<(Box<str>, PublicKey)>);
 
 impl KeySet {

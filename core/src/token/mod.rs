@@ -32,7 +32,7 @@ pub use cache::Cache;
 pub use chain::{Allowed, Chain, Issuer, KeySet, Link};
 pub use claims::{Holder, Token};
 pub use constraint::Constraint;
-pub use delegate::{Narrower, delegate};
+pub use delegate::{Narrower, Undelegated, delegate};
 pub use error::TokenError;
 pub use grant::{Call, Grant};
 pub use issue::issue;

@@ -159,6 +159,8 @@ pub struct Script {
     rpc: Value,
     supported: Option<Value>,
     payer: String,
+    /// What the step's payment carries, for the chain.
+    payload: Value,
     /// How often each endpoint was called.
     pub calls: BTreeMap<String, usize>,
 }
@@ -338,8 +340,8 @@ fn known_step(step: &Value) -> Result<(), String> {
         known(
             payment,
             &[
-                "answers", "signer", "nonce", "echo", "id", "after", "before", "sign", "set", "remove", "text",
-                "value", "header", "more",
+                "answers", "version", "signer", "nonce", "echo", "id", "after", "before", "sign", "set", "remove",
+                "text", "value", "header", "more",
             ],
         )?;
     }
@@ -361,6 +363,7 @@ fn known_step(step: &Value) -> Result<(), String> {
                 "token",
                 "call_receipt",
                 "body",
+                "grpc",
                 "left",
             ],
         )?;
@@ -580,7 +583,8 @@ impl Played<'_> {
         let key = SigningKey::from_slice(&self.own("key", spec.get("signer").map_or(Ok("buyer"), text)?))
             .map_err(|_| "no key")?;
         let payer = checksummed(&address(&key));
-        let name = spec.get("header").map_or(Ok("payment-signature"), text)?.to_owned();
+        let usual = if spec.get("version").is_some() { "x-payment" } else { "payment-signature" };
+        let name = spec.get("header").map_or(Ok(usual), text)?.to_owned();
         let mut headers = Vec::new();
         let value = if let Some(value) = spec.get("value") {
             text(value)?.to_owned()
@@ -611,25 +615,28 @@ impl Played<'_> {
         let now = i64::try_from(self.subject.now()).map_err(|_| "no time")?;
         let offset = |name: &str, otherwise: i64| spec.get(name).and_then(Value::as_i64).unwrap_or(otherwise) + now;
         let most = i64::try_from(number(&offer["maxTimeoutSeconds"])?).map_err(|_| "too long")?;
-        let nonce = hex(&self.own("nonce", spec.get("nonce").map_or(Ok("1"), text)?));
+        let nonce = self.own("nonce", spec.get("nonce").map_or(Ok("1"), text)?);
+        let window = (offset("after", -600), offset("before", most));
         let mut payment = json!({
             "x402Version": 2,
-            "payload": {
-                "authorization": {
-                    "from": payer, "to": offer["payTo"], "value": offer["amount"],
-                    "validAfter": offset("after", -600).to_string(),
-                    "validBefore": offset("before", most).to_string(),
-                    "nonce": nonce,
-                },
-                "signature": "0x",
-            },
+            "payload": payload(offer, payer, &nonce, window)?,
             "resource": { "url": "https://api.example.com/elsewhere", "description": "", "mimeType": "" },
             "accepted": offer,
         });
+        if let Some(version) = spec.get("version") {
+            let network = match text(&offer["network"])? {
+                "eip155:84532" => "base-sepolia",
+                "eip155:8453" => "base",
+                other => return Err(format!("{other} has no name in version 1")),
+            };
+            payment = json!({ "x402Version": version, "scheme": offer["scheme"], "network": network,
+                "payload": payment["payload"] });
+        }
         let mut extensions = Map::new();
         if let Some(label) = match spec.get("echo") {
             Some(Value::Null) => None,
             Some(label) => Some(text(label)?),
+            None if spec.get("version").is_some() => None,
             None => Some("1"),
         } {
             let nonce = hex(&self.own("echo", label)[..16]);
@@ -688,7 +695,11 @@ impl Played<'_> {
         };
         let rpc = step.get("rpc").cloned().unwrap_or_default();
         let supported = self.policy.supported.clone();
-        Ok(Script { answers, upstream, rpc, supported, payer, calls: BTreeMap::new() })
+        let shown =
+            step.get("payment").and_then(|spec| self.cited.get(&spec.to_string())).and_then(|cited| cited.first());
+        let payment = shown.and_then(|(_, value)| serde_json::from_slice::<Value>(&STANDARD.decode(value).ok()?).ok());
+        let payload = payment.map(|mut payment| payment["payload"].take()).unwrap_or_default();
+        Ok(Script { answers, upstream, rpc, supported, payer, payload, calls: BTreeMap::new() })
     }
 }
 
@@ -715,6 +726,7 @@ impl Script {
             rpc: Value::Null,
             supported: policy.supported.clone(),
             payer: String::new(),
+            payload: Value::Null,
             calls: BTreeMap::new(),
         }
     }
@@ -744,11 +756,21 @@ impl Script {
 
     fn said(&self, endpoint: &str, script: Option<&Value>, request: &Value) -> Reaction {
         let network = &request["paymentRequirements"]["network"];
-        let payer = &request["paymentPayload"]["payload"]["authorization"]["from"];
-        let good = match endpoint {
+        let payload = &request["paymentPayload"]["payload"];
+        let payer = ["authorization", "permit2Authorization"].map(|kind| &payload[kind]["from"]);
+        let payer = payer.into_iter().find(|from| from.is_string()).unwrap_or(&Value::Null);
+        let required = &request["paymentRequirements"];
+        let mut good = match endpoint {
             "verify" => json!({ "isValid": true, "payer": payer }),
             _ => json!({ "success": true, "payer": payer, "transaction": TRANSACTION, "network": network }),
         };
+        if endpoint == "settle" && required["scheme"] == "upto" {
+            // What was asked; for nothing, nothing goes on the chain.
+            good["amount"] = required["amount"].clone();
+            if required["amount"] == "0" {
+                good["transaction"] = json!("");
+            }
+        }
         match script {
             None => answer(200, &good),
             Some(Value::String(word)) => match word.as_str() {
@@ -806,7 +828,22 @@ impl Script {
         let topic = |signature: &str| hex(&keccak(&[signature.as_bytes()]));
         let word = |address: &str| format!("0x{:0>64}", address.trim_start_matches("0x").to_lowercase());
         let log = |event: &str| json!([{ "topics": [topic(event)], "transactionHash": TRANSACTION }]);
+        let param = |at: &str| request["params"].pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let permit = &self.payload["permit2Authorization"];
         let result = match request["method"].as_str().unwrap_or_default() {
+            "eth_getLogs" if permit.is_object() => match fate {
+                "used" => json!([{ "transactionHash": TRANSACTION, "data": format!("0x{:064x}", 10_000) }]),
+                _ => json!([]),
+            },
+            // The bitmap of the permit's nonces: all of them were used in block 0xf0, or none.
+            "eth_call" if permit.is_object() => {
+                let block = u64::from_str_radix(param("/1").trim_start_matches("0x"), 16).unwrap_or(0);
+                let digit = if fate != "unused" && block >= 0xf0 { "f" } else { "0" };
+                json!(format!("0x{}", digit.repeat(64)))
+            }
+            "eth_getTransactionByHash" => {
+                json!({ "to": permit["spender"], "input": settling(permit, 10_000).unwrap_or_default() })
+            }
             "eth_getBlockByNumber" => json!({ "number": "0x100", "timestamp": format!("{time:#x}") }),
             "eth_getLogs" => match fate {
                 "unused" => json!([]),
@@ -888,7 +925,10 @@ fn judge_response(expect: &Value, request: &Request, response: &Response, wrong:
         wrong.push(format!("status {}, expected {}", response.status, expect["status"]));
     }
     judge_headers(&expect["headers"], &response.headers, "in the answer", wrong);
-    for (member, header) in [("challenge", "payment-required"), ("receipt", "payment-response")] {
+    // A client of version 1 looks elsewhere.
+    let of_version_1 = request.headers.iter().any(|(name, _)| name == "x-payment");
+    let receipt = if of_version_1 { "x-payment-response" } else { "payment-response" };
+    for (member, header) in [("challenge", "payment-required"), ("receipt", receipt)] {
         let decoded = decoded(response, header);
         for (pointer, expected) in expect[member].as_object().into_iter().flatten() {
             let got = decoded.pointer(pointer).unwrap_or(&Value::Null);
@@ -900,6 +940,9 @@ fn judge_response(expect: &Value, request: &Request, response: &Response, wrong:
     }
     let problem: Value = serde_json::from_str(&response.body).unwrap_or_default();
     let head = request.method == "HEAD";
+    if let Some(status) = expect["grpc"].as_u64() {
+        return judge_grpc(expect, status, response, wrong);
+    }
     let Some(code) = expect["code"].as_str() else {
         // The upstream's response: its body, and a receipt exactly if the exchange was charged.
         if expect.get("charged").is_some() || expect.get("upstream").is_some_and(|upstream| upstream != "none") {
@@ -908,7 +951,9 @@ fn judge_response(expect: &Value, request: &Request, response: &Response, wrong:
                 wrong.push("the body is not the upstream's".to_owned());
             }
             let charged = expect["charged"] == true;
-            if value(&response.headers, "payment-response").is_some() != charged {
+            let receipts =
+                ["payment-response", "x-payment-response"].map(|name| value(&response.headers, name).is_some());
+            if receipts != [charged && !of_version_1, charged && of_version_1] {
                 wrong.push(format!("a receipt does not say whether it was charged ({charged})"));
             }
             if charged
@@ -953,6 +998,24 @@ fn judge_response(expect: &Value, request: &Request, response: &Response, wrong:
     );
 }
 
+/// A refusal in the terms of gRPC: trailers only, with what else HTTP would say as metadata.
+fn judge_grpc(expect: &Value, status: u64, response: &Response, wrong: &mut Vec<String>) {
+    let header = |name: &str| value(&response.headers, name).unwrap_or_default();
+    let code = expect["code"].as_str().unwrap_or_default();
+    for (ok, what) in [
+        (header("content-type") == "application/grpc", "not application/grpc"),
+        (header("grpc-status") == status.to_string(), "another grpc-status"),
+        (header("grpc-message").starts_with(code), "the message does not begin with the code"),
+        (header("cache-control") == "no-store", "a refusal that caches may keep"),
+        (response.body.is_empty(), "a body beside the status"),
+        (header("payment-required").is_empty() != expect.get("challenge").is_some(), "a challenge, or none"),
+    ] {
+        if !ok {
+            wrong.push(what.to_owned());
+        }
+    }
+}
+
 /// `{name: value}`: equal; `null`: absent; `true`: there; `{"contains": text}`, `{"lacks": text}`, `{"count": n}`.
 fn judge_headers(expect: &Value, headers: &[(String, String)], place: &str, wrong: &mut Vec<String>) {
     for (name, expected) in expect.as_object().into_iter().flatten() {
@@ -984,7 +1047,7 @@ fn value(headers: &[(String, String)], name: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(", "))
 }
 
-// ---- EIP-3009, from the standard's text ------------------------------------------------------------------------------
+// ---- EIP-3009 and Permit2, from the standards' texts ------------------------------------------------------------------
 
 fn keccak(parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Keccak256::new();
@@ -1029,9 +1092,132 @@ fn uint(json: &Value) -> Result<[u8; 32], String> {
     Ok(word(&number.to_be_bytes()))
 }
 
+/// What an offer's scheme has a payer sign: EIP-3009's authorization or Permit2's permit, valid between two times.
+fn payload(offer: &Value, payer: &str, nonce: &[u8; 32], (after, before): (i64, i64)) -> Result<Value, String> {
+    if offer["extra"]["assetTransferMethod"] != "permit2" {
+        return Ok(json!({
+            "authorization": {
+                "from": payer, "to": offer["payTo"], "value": offer["amount"],
+                "validAfter": after.to_string(), "validBefore": before.to_string(), "nonce": hex(nonce),
+            },
+            "signature": "0x",
+        }));
+    }
+    let mut witness = json!({ "to": offer["payTo"], "validAfter": after.to_string() });
+    let upto = offer["scheme"] == "upto";
+    if upto {
+        witness["facilitator"] = offer["extra"]["facilitatorAddress"].clone();
+    }
+    let half = nonce.first_chunk::<16>().ok_or("no nonce")?;
+    Ok(json!({
+        "permit2Authorization": {
+            "from": payer,
+            "permitted": { "token": offer["asset"], "amount": offer["amount"] },
+            "spender": if upto { UPTO_PROXY } else { EXACT_PROXY },
+            "nonce": u128::from_be_bytes(*half).to_string(),
+            "deadline": before.to_string(),
+            "witness": witness,
+        },
+        "signature": "0x",
+    }))
+}
+
+const PERMIT2: &str = "0x000000000022D473030F116dDEE9F6B43aC78BA3";
+const EXACT_PROXY: &str = "0x402085c248EeA27D92E8b30b2C58ed07f9E20001";
+const UPTO_PROXY: &str = "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002";
+
+/// The words of a permit that both its digest and a call of the proxy have.
+struct Words {
+    token: [u8; 32],
+    amount: [u8; 32],
+    spender: [u8; 32],
+    nonce: [u8; 32],
+    deadline: [u8; 32],
+    owner: [u8; 32],
+    to: [u8; 32],
+    facilitator: Option<[u8; 32]>,
+    after: [u8; 32],
+}
+
+fn words(permit: &Value) -> Result<Words, String> {
+    let address = |json: &Value| Ok::<_, String>(word(&unhex(text(json)?)?));
+    let witness = &permit["witness"];
+    Ok(Words {
+        token: address(&permit["permitted"]["token"])?,
+        amount: uint(&permit["permitted"]["amount"])?,
+        spender: address(&permit["spender"])?,
+        nonce: uint(&permit["nonce"])?,
+        deadline: uint(&permit["deadline"])?,
+        owner: address(&permit["from"])?,
+        to: address(&witness["to"])?,
+        facilitator: witness.get("facilitator").map(address).transpose()?,
+        after: uint(&witness["validAfter"])?,
+    })
+}
+
+/// The data of a call that has x402's proxy carry out a permit.
+fn settling(permit: &Value, charged: u128) -> Result<String, String> {
+    let it = words(permit)?;
+    let struct_type = "((address,uint256),uint256,uint256)";
+    let (function, charged) = match it.facilitator {
+        Some(_) => (
+            format!("settle({struct_type},uint256,address,(address,address,uint256),bytes)"),
+            Some(word(&charged.to_be_bytes())),
+        ),
+        None => (format!("settle({struct_type},address,(address,uint256),bytes)"), None),
+    };
+    let mut data = keccak(&[function.as_bytes()])[..4].to_vec();
+    let parts = [
+        Some(it.token),
+        Some(it.amount),
+        Some(it.nonce),
+        Some(it.deadline),
+        charged,
+        Some(it.owner),
+        Some(it.to),
+        it.facilitator,
+        Some(it.after),
+    ];
+    data.extend(parts.into_iter().flatten().flatten());
+    Ok(hex(&data))
+}
+
+fn permit_digest(permit: &Value, chain: u128) -> Result<[u8; 32], String> {
+    let it = words(permit)?;
+    let permissions = "TokenPermissions(address token,uint256 amount)";
+    let witness_type = match it.facilitator {
+        Some(_) => "Witness(address to,address facilitator,uint256 validAfter)",
+        None => "Witness(address to,uint256 validAfter)",
+    };
+    let hash = |text: &str| keccak(&[text.as_bytes()]);
+    let mut witness = vec![hash(witness_type), it.to];
+    witness.extend(it.facilitator);
+    witness.push(it.after);
+    let message = keccak(&[
+        &hash(&format!(
+            "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,Witness witness){permissions}{witness_type}"
+        )),
+        &keccak(&[&hash(permissions), &it.token, &it.amount]),
+        &it.spender,
+        &it.nonce,
+        &it.deadline,
+        &keccak(&[witness.as_flattened()]),
+    ]);
+    let domain = keccak(&[
+        &hash("EIP712Domain(string name,uint256 chainId,address verifyingContract)"),
+        &hash("Permit2"),
+        &word(&chain.to_be_bytes()),
+        &word(&unhex(PERMIT2)?),
+    ]);
+    Ok(keccak(&[&[0x19, 0x01], &domain, &message]))
+}
+
 fn digest(payment: &Value, offer: &Value) -> Result<[u8; 32], String> {
     let authorization = &payment["payload"]["authorization"];
     let chain: u128 = text(&offer["network"])?.trim_start_matches("eip155:").parse().unwrap_or(0);
+    if let Some(permit) = payment["payload"].get("permit2Authorization") {
+        return permit_digest(permit, chain);
+    }
     let domain = keccak(&[
         &keccak(&[b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"]),
         &keccak(&[text(&offer["extra"]["name"])?.as_bytes()]),

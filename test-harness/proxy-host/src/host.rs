@@ -345,6 +345,9 @@ impl fmt::Debug for Host {
     }
 }
 
+/// In the log of a VM that came up refusing its configuration because host calls were made to fail meanwhile.
+pub(crate) const CALLS_FAILED: &str = ", host calls having been made to fail";
+
 impl Inner {
     /// Makes a machine for a VM, and configures it.
     fn boot(self: &Rc<Self>, vm: usize) -> Result<(), Refused> {
@@ -375,7 +378,13 @@ impl Inner {
             self.fail(vm, &format!("{error:?}"));
             return Err(Refused::Trapped(format!("{error:?}")));
         }
-        self.configure(vm).inspect_err(|_| self.fail(vm, "its configuration was refused"))
+        let struck = self.state.borrow().faults.struck;
+        self.configure(vm).inspect_err(|refused| {
+            // A configuration that was good before is refused where the host would not give what it takes to read it.
+            let failed = self.state.borrow().faults.struck > struck;
+            let because = if failed { CALLS_FAILED } else { "" };
+            self.fail(vm, &format!("its configuration was refused{because}: {refused:?}"));
+        })
     }
 
     fn put_back(&self, vm: usize, machine: impl Into<Box<Machine>>, alive: bool) {

@@ -182,13 +182,20 @@ impl HostCall<'_, '_> {
         })
     }
 
-    fn local_response(&self, code: u32, headers: &[u8], body: Vec<u8>) -> Outcome {
-        let headers = read_pairs(headers).ok_or(status::BAD_ARGUMENT)?;
-        let code = u16::try_from(code).map_err(|_| status::BAD_ARGUMENT)?;
+    /// `grpc` below 0: no status of gRPC. Clients of gRPC get it in headers that end the response, as Envoy does it.
+    fn local_response(&self, code: u32, headers: &[u8], mut body: Vec<u8>, grpc: i32) -> Outcome {
+        let mut headers = read_pairs(headers).ok_or(status::BAD_ARGUMENT)?;
+        let mut code = u16::try_from(code).map_err(|_| status::BAD_ARGUMENT)?;
         self.state(|state| {
             let (id, stream) = state.stream(self.vm).ok_or(status::BAD_ARGUMENT)?;
             if std::mem::replace(&mut stream.replied, true) {
                 return Err(status::BAD_ARGUMENT.into());
+            }
+            if grpc >= 0 && is_grpc(stream.request.headers.text("content-type")) {
+                headers.set("content-type", "application/grpc");
+                headers.set("grpc-status", grpc.to_string());
+                headers.set("grpc-message", std::mem::take(&mut body));
+                code = 200;
             }
             if let Some(vm) = state.vms.get_mut(self.vm) {
                 vm.stop = true;
@@ -432,9 +439,9 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
                                        body_size: u32,
                                        headers: u32,
                                        headers_size: u32,
-                                       _grpc: u32| {
+                                       grpc: u32| {
         let (body, headers) = (host.bytes(body, body_size)?, host.bytes(headers, headers_size)?);
-        host.local_response(code, &headers, body)
+        host.local_response(code, &headers, body, grpc.cast_signed())
     });
     env!("proxy_http_call", |host,
                              cluster: u32,
@@ -493,4 +500,8 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         host.write(out, &found.to_le_bytes())
     });
     Ok(())
+}
+
+fn is_grpc(content_type: Option<&str>) -> bool {
+    content_type.is_some_and(|kind| kind == "application/grpc" || kind.starts_with("application/grpc+"))
 }

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Gate, code, filter, settled};
-use proxy_host::farebox::{Shop, Spelling, policy};
-use proxy_host::{Answer, At, Author, Effect, Handling, Host, Profile, Sent, Service, When};
+use proxy_host::farebox::{AUTHORITY, Shop, Spelling, policy};
+use proxy_host::{Answer, At, Author, Effect, Handling, Host, Profile, Request, Sent, Service, When};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -145,6 +145,38 @@ fn any_status_while_starting_is_a_refusal_or_nothing() {
         }
     }
     println!("refused {}, started {}", outcomes[0], outcomes[1]);
+}
+
+/// A VM that comes back after a trap and cannot read its configuration serves nothing; the next request starts it again.
+#[test]
+fn a_vm_that_comes_back_while_host_calls_fail_refuses_its_configuration_and_recovers() {
+    let mut refused = 0;
+    for function in
+        ["proxy_get_property", "proxy_get_buffer_bytes", "proxy_set_tick_period_milliseconds", "proxy_get_shared_data"]
+    {
+        let gate = Gate::new(Profile::envoy(), 1);
+        let get = |path: &str| {
+            let id = gate.host.open(0, Request::new("GET", "http", AUTHORITY, path));
+            gate.host.advance(1000);
+            gate.host.take(id).map(|response| response.status)
+        };
+        gate.host.inject(At::Callback("proxy_on_request_headers".to_owned(), 1), Effect::Trap);
+        let _ = get("/free");
+        gate.host.inject(At::Function(function.to_owned(), 1), Effect::Status(10));
+        let status = get("/after");
+        assert!(status.is_none_or(|status| status == 402 || status >= 500), "{function}: {status:?}");
+        let lines = gate.host.log();
+        let line = lines.iter().find(|line| line.text.contains("configuration was refused"));
+        refused += usize::from(line.is_some());
+        if let Some(line) = line {
+            assert!(line.text.contains("host calls having been made to fail"), "{function}: {}", line.text);
+        }
+        gate.host.clear_faults();
+        let _ = get("/after");
+        assert_eq!((get("/after"), get("/free")), (Some(402), Some(200)), "{function}: healthy again");
+        assert!(gate.shop.borrow().violations.is_empty());
+    }
+    assert!(refused >= 2, "nothing of it was tried: {refused}");
 }
 
 #[test]

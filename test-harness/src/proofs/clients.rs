@@ -92,7 +92,6 @@ fn policy(origin: &str) -> Value {
         [
             priced("eip3009", "/plain/eip3009", offer("$0.01", json!({}))),
             priced("permit2", "/plain/permit2", offer("$0.01", json!({ "transfer_method": "permit2" }))),
-            priced("upto", "/metered", offer("$0.02", json!({ "scheme": "upto" }))),
             priced("v1", "/plain/v1", v1),
         ],
     );

@@ -91,7 +91,7 @@ pub async fn try_rows(tools: &Tools, filter: &Path, env: &[(String, String)], ro
             let (tools, env) = (tools.clone(), env.to_vec());
             running.spawn(async move {
                 let tried = try_row(&tools, &filter, &env, &row, number).await;
-                tried.map_err(|error| format!("{} / {}: {error:#}", row.fault, row.settle))
+                tried.map_err(|error| format!("{}: {error:#}", row.name()))
             });
         }
         match running.join_next().await {

@@ -69,10 +69,10 @@ impl Made<'_> {
             match money::try_row(&stack, row, number).await {
                 Ok(tried) => {
                     let [first, same, new] = &tried.cells;
-                    println!("    {:28} {:7} {first:28} {same:28} {new}", row.fault, row.settle);
+                    println!("    {:42} {first:28} {same:28} {new}", row.name());
                     complaints.extend(tried.complaints());
                 }
-                Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
+                Err(error) => complaints.push(format!("{}: {error:#}", row.name())),
             }
         }
         let (answers, hits) = edge::stampede(&stack, "/plain/after", 200).await?;
@@ -174,10 +174,13 @@ impl Made<'_> {
             figure: format!("{found:?}; the example's tests {}", if passed { "passed" } else { "failed" }),
             bar: format!(
                 "everything runs; at most {} bytes of WebAssembly, {} as gzip",
-                package::MOST.0,
-                package::MOST.1
+                package::most("gate").0,
+                package::most("gate").1
             ),
-            holds: found.holds() && passed && found.module.0 <= package::MOST.0 && found.module.1 <= package::MOST.1,
+            holds: found.holds()
+                && passed
+                && found.module.0 <= package::most("gate").0
+                && found.module.1 <= package::most("gate").1,
         })
     }
 

@@ -43,16 +43,16 @@ async fn matrix(subject: &Subject) -> Result<Finding> {
         match money::try_row(&stack, row, number).await {
             Ok(tried) => {
                 let [first, same, new] = &tried.cells;
-                println!("    {:28} {:7} {first:28} {same:28} {new}", row.fault, row.settle);
+                println!("    {:42} {first:28} {same:28} {new}", row.name());
                 complaints.extend(tried.complaints());
             }
-            Err(error) => complaints.push(format!("{} / {}: {error:#}", row.fault, row.settle)),
+            Err(error) => complaints.push(format!("{}: {error:#}", row.name())),
         }
     }
     let host_faults = proofs::host_faults::host_faults(&subject.tools, &subject.filter, &subject.variables()).await?;
     for tried in &host_faults.tried {
         let [first, same, new] = &tried.cells;
-        println!("    {:28} {:7} {first:28} {same:28} {new}", tried.row.fault, tried.row.settle);
+        println!("    {:42} {first:28} {same:28} {new}", tried.row.name());
     }
     complaints.extend(host_faults.complaints());
     Ok(Finding {

@@ -7,7 +7,7 @@ mod offer;
 mod raw;
 mod signed;
 
-pub use offer::{Offer, Pass, Unfit, Version};
+pub use offer::{Offer, Pass, Terms, Unfit, Version};
 pub(super) use signed::{SignedForm, SignedOffer, form};
 
 use super::reason::Reason;
@@ -15,6 +15,7 @@ use crate::crypto::hex;
 use crate::http::Headers;
 use crate::json;
 use crate::rail::x402::wire;
+use crate::token::KeySet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -42,6 +43,7 @@ pub struct Challenge {
     nonce: Option<String>,
     identifier: bool,
     signed: Vec<SignedOffer>,
+    keys: KeySet,
 }
 
 /// Why a challenge was refused as a whole.
@@ -91,15 +93,16 @@ impl Challenge {
         let identifier = json.pointer("/extensions/payment-identifier/info").is_some_and(Value::is_object);
         let signed = signed::read(&json);
         let offers = offers(text, &json, Version::V2)?;
-        Ok(Self { version: Version::V2, offers, resource, extensions, nonce, identifier, signed })
+        let keys = KeySet::default();
+        Ok(Self { version: Version::V2, offers, resource, extensions, nonce, identifier, signed, keys })
     }
 
     fn read_v1(body: &[u8]) -> Result<Self, Refused> {
         limit("the body", body.len(), MAX_BODY)?;
         let (text, json) = document(body, MAX_BODY, 1)?;
         let offers = offers(text, &json, Version::V1)?;
-        let (resource, extensions, nonce) = (None, Vec::new(), None);
-        Ok(Self { version: Version::V1, offers, resource, extensions, nonce, identifier: false, signed: Vec::new() })
+        let (version, extensions, signed, keys) = (Version::V1, Vec::new(), Vec::new(), KeySet::default());
+        Ok(Self { version, offers, resource: None, extensions, nonce: None, identifier: false, signed, keys })
     }
 
     /// The version of x402.
@@ -129,6 +132,19 @@ impl Challenge {
     #[must_use]
     pub fn takes_identifier(&self) -> bool {
         self.identifier
+    }
+
+    /// The challenge with the keys that its own origin serves, by which its signed offers are judged where the policy
+    /// names no others. Whoever calls this has fetched them from there.
+    #[must_use]
+    pub fn with_keys(mut self, keys: KeySet) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The keys that its own origin serves, where they were fetched.
+    pub(super) fn keys(&self) -> &KeySet {
+        &self.keys
     }
 
     /// Signed copies of offers.

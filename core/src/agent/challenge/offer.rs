@@ -4,6 +4,8 @@ use crate::agent::money::{self, AccountId, AssetId};
 use crate::agent::policy::config::{Scheme, Transfer};
 use crate::agent::reason::Reason;
 use crate::rail::x402::v1;
+use crate::receipt::Amount;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Bytes of an offer: a payment copies it back, and servers read payments of 8 to 16 KiB.
@@ -51,13 +53,70 @@ pub struct Offer {
     pub(in crate::agent) v1_network: Option<String>,
 }
 
-/// A pass: a payment that buys a token for several calls.
+/// A pass: a payment that buys a token for several calls, besides the call that it is paid with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// Calls it is good for.
+    /// What the token of a buyer that introduces a key is good for.
+    pub terms: Terms,
+    /// What one for any bearer is good for, if that is something else.
+    pub bearer: Option<Terms>,
+    /// Whether it is sold only to buyers that introduce a key.
+    pub needs_holder: bool,
+    /// How deep the token may be delegated.
+    pub delegations: u64,
+}
+
+impl Pass {
+    /// What the token is good for, if the buyer introduces a key or not.
+    #[must_use]
+    pub fn terms(&self, introduces: bool) -> Terms {
+        if introduces { self.terms } else { self.bearer.unwrap_or(self.terms) }
+    }
+
+    /// What is written so that it cannot be read says nothing; a token is then worth a single call.
+    fn read(pass: &Value) -> Self {
+        Self {
+            terms: Terms::read(pass),
+            bearer: pass.get("bearer").filter(|bearer| bearer.is_object()).map(Terms::read),
+            needs_holder: pass.get("holder").and_then(Value::as_str) == Some("required"),
+            delegations: pass.get("delegations").and_then(Value::as_u64).unwrap_or(0),
+        }
+    }
+}
+
+/// What a token is good for in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// Calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
-    /// Seconds it is good for.
+    /// Atomic units of the offer's asset, of which each call draws its price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Amount>,
+    /// Bytes of responses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Seconds from its purchase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<u64>,
+    /// Calls in so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<(u64, u64)>,
+}
+
+impl Terms {
+    fn read(terms: &Value) -> Self {
+        let number = |name: &str| terms.get(name).and_then(Value::as_u64);
+        let rate = |name: &str| terms.get("rate").and_then(|rate| rate.get(name)).and_then(Value::as_u64);
+        Self {
+            calls: number("calls"),
+            budget: terms.get("budget").and_then(Value::as_str).and_then(atomic).map(Amount),
+            bytes: number("bytes"),
+            expires_in: number("expiresIn"),
+            rate: rate("calls").zip(rate("seconds")),
+        }
+    }
 }
 
 /// An offer that cannot be taken, whatever the policy says.
@@ -144,10 +203,7 @@ impl Offer {
                 Some(named.ok_or(bad("extra.facilitatorAddress: not an address"))?)
             }
         };
-        let pass = extra("pass").map(|pass| Pass {
-            calls: pass.get("calls").and_then(Value::as_u64),
-            expires_in: pass.get("expiresIn").and_then(Value::as_u64),
-        });
+        let pass = extra("pass").map(Pass::read);
         Ok(Self {
             index,
             version,

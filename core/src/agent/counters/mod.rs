@@ -20,7 +20,7 @@ pub use question::{Approved, Asked, BadApproval, Question, approve};
 pub use reservation::{NotHeld, Outcome, Payment, Reservation, Resumed, Stage};
 pub use state::{Adopted, BadCounters, Counters, Left};
 
-pub(super) use reservation::{Draw, id_text};
+pub(super) use reservation::{Draw, id_text, introduces};
 pub(super) use state::{counter, host_key, price_key, seen_keys};
 pub(super) use tally::{needed_since, window};
 

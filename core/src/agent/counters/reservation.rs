@@ -13,7 +13,7 @@
 
 use super::question::{Need, Question, paying};
 use super::state::{Counters, Facts, may_be_spent, price_key};
-use crate::agent::challenge::Challenge;
+use crate::agent::challenge::{Challenge, Terms, Version};
 use crate::agent::decide::{self, Choice, Decision, Outcome as Decided};
 use crate::agent::money::AccountId;
 use crate::agent::policy::config::Scheme;
@@ -21,6 +21,7 @@ use crate::agent::policy::{Policy, Span};
 use crate::agent::purse::Purse;
 use crate::agent::request::Request;
 use crate::crypto::hex;
+use crate::mutant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -63,6 +64,12 @@ pub struct Reservation {
     /// The signed payment, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<Payment>,
+    /// What the token that it buys is to be good for, if it buys one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::agent) pass: Option<Terms>,
+    /// Thumbprint of the key that it introduces, if it introduces one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::agent) introduces: Option<String>,
     /// Whether the amount is a ceiling.
     ceiling: bool,
     /// Hash of the request.
@@ -165,6 +172,12 @@ impl Reservation {
     pub fn is_ceiling(&self) -> bool {
         self.ceiling
     }
+
+    /// Whether it buys a token for more than this call.
+    #[must_use]
+    pub fn buys_pass(&self) -> bool {
+        self.pass.is_some()
+    }
 }
 
 impl Counters {
@@ -187,7 +200,10 @@ impl Counters {
         let decision = decide::decide(policy, challenge, request, purse, self, now);
         let now = self.clock(now);
         match &decision.outcome {
-            Decided::Choose(choice) => self.take_up(policy, challenge, request, choice, id, now),
+            Decided::Choose(choice) => {
+                let introduces = purse.holder.clone().filter(|_| introduces(challenge, choice));
+                self.take_up(policy, challenge, request, choice, (id, introduces), now);
+            }
             Decided::Ask(asked) => {
                 if let Some(offer) = challenge.offer(asked.offer) {
                     let document = paying(policy, request, offer);
@@ -246,7 +262,7 @@ impl Counters {
         challenge: &Challenge,
         request: &Request,
         choice: &Choice,
-        id: [u8; 16],
+        (id, introduces): ([u8; 16], Option<String>),
         now: u64,
     ) {
         let key = id_text(&id);
@@ -267,6 +283,8 @@ impl Counters {
             payee: offer.payee.to_string(),
             payer: choice.payer.to_string(),
             payment: None,
+            pass: offer.pass.map(|pass| pass.terms(introduces.is_some())),
+            introduces,
             ceiling: offer.scheme == Scheme::Upto,
             request: hex::encode(&request.key()),
             draws,
@@ -344,6 +362,9 @@ impl Counters {
     /// instead of another. Whoever gets it has it alone for a while.
     pub fn resume(&mut self, policy: &Policy, request: &Request, now: u64) -> Option<Resumed> {
         self.tick(policy, now);
+        if mutant::is("forgetful_buyer") {
+            return None;
+        }
         let now = self.clock(now);
         let key = hex::encode(&request.key());
         let id = self.find(|open| {
@@ -357,6 +378,25 @@ impl Counters {
         let reservation = held.clone();
         let payment = reservation.payment.clone()?;
         Some(Resumed { id, reservation, payment })
+    }
+
+    /// Whoever held these reservations has ended, and will say nothing more: what was never signed is free again, and
+    /// what was sent is in doubt, so that the same request sends the same payment.
+    pub fn abandon(&mut self, policy: &Policy, ids: &[String], now: u64) {
+        self.tick(policy, now);
+        let now = self.clock(now);
+        for id in ids {
+            match self.held(id).map(|held| held.stage) {
+                Some(Stage::Held) => self.free(id),
+                Some(Stage::Sent) => {
+                    if let Some(held) = self.held_mut(id) {
+                        held.stage = Stage::Doubtful;
+                        held.lease = now;
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Concludes what has run out: what was never signed is free again, what was sent counts as spent.
@@ -396,6 +436,13 @@ impl Counters {
             self.priced(&reservation.price_key, reserved, now);
         }
     }
+}
+
+/// Whether the paying request introduces the holder's key: only our gate's nonce says that the seller knows what to do
+/// with it, and only by version 2.
+pub(in crate::agent) fn introduces(challenge: &Challenge, choice: &Choice) -> bool {
+    let v2 = challenge.offer(choice.offer).is_some_and(|offer| offer.version == Version::V2);
+    v2 && challenge.nonce().is_some()
 }
 
 /// A reservation's id as it is written.

@@ -7,6 +7,7 @@ use crate::agent::challenge::Offer;
 use crate::agent::policy::config::{BreakerKey, Key};
 use crate::agent::policy::{Policy, Span};
 use crate::agent::request::Request;
+use crate::agent::wallet::Wallet;
 use crate::crypto::{base64url, hex, sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,6 +66,9 @@ pub struct Counters {
     /// When the lock of a payment began.
     locks: BTreeMap<String, u64>,
     visits: BTreeMap<String, Visits>,
+    /// Tokens, which are kept where the counters are.
+    #[serde(default, skip_serializing_if = "Wallet::is_empty")]
+    wallet: Wallet,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +77,7 @@ struct Price(#[serde(with = "super::decimal")] u128, u64);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Fault(u64, String);
 
-/// Payments to a host: the hour, how many in it, how many in the one before.
+/// Calls that were paid for at a host: the hour, how many in it, how many in the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Visits(u64, u64, u64);
 
@@ -159,6 +163,7 @@ impl Counters {
             pending: BTreeMap::new(),
             locks: BTreeMap::new(),
             visits: BTreeMap::new(),
+            wallet: Wallet::default(),
         }
     }
 
@@ -286,6 +291,7 @@ impl Counters {
         self.conclude_expired(policy, now);
         self.pending.retain(|_, pending| pending.expires > now);
         self.recent.retain(|_, until| *until > now);
+        self.wallet.forget_expired(now);
         // A lock is no longer good for a payment a day after it opened; the longest takes thirty.
         self.locks.retain(|_, since| since.saturating_add(32 * 86_400) > now);
         let longest = policy.cooldowns.iter().map(|cooldown| cooldown.says.seconds).max().unwrap_or(0);
@@ -373,7 +379,7 @@ impl Counters {
         self.pending.get(subject).filter(|pending| pending.expires > now)
     }
 
-    /// Payments to a host in an hour, of late.
+    /// Calls to a host in an hour, of late: those that were paid for, by a payment or with a token.
     pub(in crate::agent) fn calls_per_hour(&self, host: &str, now: u64) -> u64 {
         let hour = now / 3600;
         match self.visits.get(host) {
@@ -428,7 +434,7 @@ impl Counters {
     }
 
     /// Records a fault of a seller; the breaker may open.
-    pub(super) fn fault(&mut self, policy: &Policy, host: &str, now: u64) {
+    pub(in crate::agent) fn fault(&mut self, policy: &Policy, host: &str, now: u64) {
         let Some(breaker) = policy.breaker else { return };
         if self.faults.len() >= MAX_FAULTS {
             self.faults.remove(0);
@@ -467,11 +473,12 @@ impl Counters {
         }
         self.pending.remove(facts.subject);
         self.locks.remove(facts.subject);
-        self.visit(&reservation.host, now);
+        self.visit(&reservation.host, 1, now);
         self.open.insert(id, reservation);
     }
 
-    fn visit(&mut self, host: &str, now: u64) {
+    /// Counts calls to a host. It advises which offer is cheapest, and decides nothing else.
+    pub(in crate::agent) fn visit(&mut self, host: &str, calls: u64, now: u64) {
         let hour = now / 3600;
         if self.visits.len() >= MAX_VISITS && !self.visits.contains_key(host) {
             let oldest = self.visits.iter().min_by_key(|(_, visits)| visits.0).map(|(host, _)| host.clone());
@@ -479,10 +486,20 @@ impl Counters {
         }
         let visits = self.visits.entry(host.to_owned()).or_default();
         *visits = match hour.checked_sub(visits.0) {
-            Some(0) => Visits(hour, visits.1.saturating_add(1), visits.2),
-            Some(1) => Visits(hour, 1, visits.1),
-            _ => Visits(hour, 1, 0),
+            Some(0) => Visits(hour, visits.1.saturating_add(calls), visits.2),
+            Some(1) => Visits(hour, calls, visits.1),
+            _ => Visits(hour, calls, 0),
         };
+    }
+
+    /// The tokens.
+    pub(in crate::agent) fn wallet(&self) -> &Wallet {
+        &self.wallet
+    }
+
+    /// The tokens, to be changed.
+    pub(in crate::agent) fn wallet_mut(&mut self) -> &mut Wallet {
+        &mut self.wallet
     }
 
     /// Takes back this much of each amount that a reservation has drawn.

@@ -1,7 +1,7 @@
 //! Which of several offers is taken: what the policy prefers, then what costs least, and never the first one.
 
 use super::rules::Case;
-use crate::agent::challenge::Version;
+use crate::agent::challenge::{Terms, Version};
 use crate::agent::counters::{Counters, host_key};
 use crate::agent::money::Money;
 use crate::agent::pattern::Reading::Grant;
@@ -26,7 +26,8 @@ struct Standing<'c, 'a> {
 /// Orders the offers, best first, each with what it was ordered by.
 ///
 /// The cost of an offer is its amount: facilitators pay the gas of every scheme that is paid here. A pass counts for as
-/// many calls as would be made in its life at the rate of late, so that it is bought when it saves something.
+/// many calls as would be made in its life at the rate of late, and no more than it is good for, so that it is bought when
+/// it saves something.
 pub(super) fn rank<'c, 'a>(
     policy: &Policy,
     request: &Request,
@@ -36,19 +37,18 @@ pub(super) fn rank<'c, 'a>(
 ) -> Vec<(&'c Case<'a>, Vec<(&'static str, String)>)> {
     let rate = counters.calls_per_hour(&host_key(request), now);
     let mut standings: Vec<Standing<'c, 'a>> =
-        cases.iter().filter_map(|case| Standing::of(policy, request, rate, case)).collect();
+        cases.iter().filter_map(|case| Standing::of(policy, request, rate, case, cases)).collect();
     standings.sort_by(Standing::compare);
     standings.iter().enumerate().map(|(place, standing)| (standing.case, standing.told(policy, place))).collect()
 }
 
 impl<'c, 'a> Standing<'c, 'a> {
-    fn of(policy: &Policy, request: &Request, rate: u64, case: &'c Case<'a>) -> Option<Self> {
+    fn of(policy: &Policy, request: &Request, rate: u64, case: &'c Case<'a>, cases: &[&'c Case<'a>]) -> Option<Self> {
         let (offer, money) = (case.offer, case.money?);
         let preferred = policy.prefer.iter().position(|on| on.covers(request, offer, Grant));
-        let calls = offer.pass.map_or(1, |pass| {
-            let in_its_life = pass.expires_in.map_or(1, |seconds| seconds.saturating_mul(rate) / 3600);
-            pass.calls.unwrap_or(u64::MAX).min(in_its_life).max(1)
-        });
+        let single = cases.iter().map(|case| case.offer).filter(|it| it.pass.is_none() && it.asset == offer.asset);
+        let single = single.map(|offer| offer.amount).min();
+        let calls = offer.pass.map_or(1, |pass| calls(&pass.terms(case.introduces()), single, rate));
         // What is the same in price: whose money moves first, who needed an approval on chain, who may charge less,
         // which protocol can give back what was lost.
         let risks = [
@@ -88,6 +88,22 @@ impl<'c, 'a> Standing<'c, 'a> {
         }
         told
     }
+}
+
+/// Calls that a pass would be used for at `rate` calls in an hour, the one that it is bought with included. `single` is
+/// what one costs, as far as the challenge says.
+fn calls(terms: &Terms, single: Option<u128>, rate: u64) -> u64 {
+    let mut calls = terms.expires_in.map_or(1, |seconds| seconds.saturating_mul(rate) / 3600);
+    if let (Some(most), Some(seconds), Some(life)) =
+        (terms.rate.map(|rate| rate.0), terms.rate.map(|rate| rate.1), terms.expires_in)
+    {
+        calls = calls.min((life / seconds.max(1)).saturating_add(1).saturating_mul(most));
+    }
+    if let Some(budget) = terms.budget {
+        let worth = single.filter(|single| *single > 0).map_or(0, |single| budget.0 / single);
+        calls = calls.min(u64::try_from(worth).unwrap_or(u64::MAX).saturating_add(1));
+    }
+    calls.min(terms.calls.unwrap_or(u64::MAX).saturating_add(1)).max(1)
 }
 
 /// `amount * times` in 192 bits: high and low.

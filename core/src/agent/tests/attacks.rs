@@ -200,7 +200,7 @@ fn a6_no_payment_goes_to_another_host_than_was_decided_on() {
 
     // A redirect of the paid request is an answer, and is not followed.
     let street = Street::new(|message| {
-        Some(match message.payment {
+        Some(match message.payment() {
             None => demand(message, &[offer(json!({}))]),
             Some(_) => reply(message, 307, &[("location", "https://evil.example/")], b""),
         })

@@ -6,12 +6,13 @@ use super::super::decide::Outcome as Decided;
 use super::super::pay::{Draft, NotSigned, Signer};
 use super::super::reason::Reason;
 use super::super::store::{Blob, Store, StoreFailed};
-use super::super::{Agent, FetchError, Message, Response, Wanted};
+use super::super::{Agent, FetchError, Message, Plan, Response, Wanted};
 use super::kit::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::future::Future;
 use std::rc::Rc;
 
 fn ready(
@@ -78,7 +79,7 @@ fn an_answer_that_does_not_come_is_asked_for_again_with_the_same_payment() {
     let attempts = Rc::new(Cell::new(0));
     let count = Rc::clone(&attempts);
     let (buyer, street, _) = ready(json!({}), move |message| {
-        let Some(_) = message.payment else { return Some(demand(message, &[offer(json!({}))])) };
+        let Some(_) = message.payment() else { return Some(demand(message, &[offer(json!({}))])) };
         count.set(count.get() + 1);
         match count.get() {
             1 => None,
@@ -98,7 +99,7 @@ fn an_answer_that_does_not_come_is_asked_for_again_with_the_same_payment() {
 fn what_is_not_idempotent_is_repeated_only_if_the_gate_says_so() {
     let post = Wanted { method: "POST".to_owned(), body: b"x".to_vec(), ..wanted() };
     let (buyer, street, _) =
-        ready(json!({}), |message| message.payment.is_none().then(|| demand(message, &[offer(json!({}))])));
+        ready(json!({}), |message| message.payment().is_none().then(|| demand(message, &[offer(json!({}))])));
     let Err(FetchError::Doubtful(paid)) = run(buyer.fetch(&post)) else { panic!() };
     assert_eq!((paid.outcome, street.payments.borrow().len()), (Outcome::Unknown, 1));
     // The caller's own repetition sends the same payment.
@@ -109,7 +110,7 @@ fn what_is_not_idempotent_is_repeated_only_if_the_gate_says_so() {
     let body = json!({ "type": "urn:farebox:problem:outcome_unknown", "code": "outcome_unknown", "advice": "resend_same_payment" });
     let (buyer, street, _) = ready(json!({}), move |message| {
         let problem = [("content-type", "application/problem+json"), ("retry-after", "5")];
-        Some(match message.payment {
+        Some(match message.payment() {
             None => demand(message, &[offer(json!({}))]),
             Some(_) => reply(message, 503, &problem, body.to_string().as_bytes()),
         })
@@ -123,7 +124,7 @@ fn what_is_not_idempotent_is_repeated_only_if_the_gate_says_so() {
 fn after_a_crash_the_same_request_sends_the_same_payment() {
     let answering = Rc::new(Cell::new(false));
     let now_answering = Rc::clone(&answering);
-    let (buyer, street, store) = ready(json!({}), move |message| match message.payment {
+    let (buyer, street, store) = ready(json!({}), move |message| match message.payment() {
         None => Some(demand(message, &[offer(json!({}))])),
         Some(_) => now_answering.get().then(|| settled(message)),
     });
@@ -149,6 +150,43 @@ fn after_a_crash_the_same_request_sends_the_same_payment() {
     assert_eq!((payments.len(), payments[0] == payments[2], payments[0] == payments[1]), (3, true, false));
     assert_eq!(used(&second), 20_000);
     assert_eq!(run(second.counters()).unwrap().open().count(), 0);
+}
+
+#[test]
+fn what_a_process_that_is_gone_has_left_is_taken_up_at_once() {
+    let heard = Rc::new(Cell::new(false));
+    let hears = Rc::clone(&heard);
+    let (first, street, store) = ready(json!({}), move |message| match message.payment() {
+        Some(_) if !hears.get() => None,
+        Some(_) => Some(settled(message)),
+        None => Some(demand(message, &[offer(json!({}))])),
+    });
+    // It ends while it waits for the answer to its payment.
+    let asked = wanted();
+    let mut running = Box::pin(first.fetch(&asked));
+    while street.payments.borrow().is_empty() {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(running.as_mut().poll(&mut context).is_pending());
+    }
+    drop(running);
+    let ids = |buyer: &TestAgent| -> Vec<String> {
+        run(buyer.counters()).unwrap().open().map(|(id, _)| id.to_owned()).collect()
+    };
+    let left = ids(&first);
+    assert_eq!(left.len(), 1);
+    heard.set(true);
+    let second = agent(with(json!({})), &street, &store);
+    run(second.abandon(&left)).unwrap();
+    assert_eq!(run(second.fetch(&wanted())).unwrap().response.status, 200);
+    let payments = street.payments.borrow();
+    assert_eq!((payments.len(), payments[0] == payments[1], used(&second), ids(&second).len()), (2, true, 10_000, 0));
+    drop(payments);
+    // What was not signed is free again, and what was concluded stays so.
+    let mut desk = Desk::new(with(json!({})));
+    let (_, held) = desk.reserve(&challenge(&[offer(json!({}))]), &get(URL));
+    let held = super::super::counters::id_text(&held);
+    desk.counters.abandon(&desk.policy, &[held, "0x00".to_owned()], NOW);
+    assert_eq!((desk.counters.open().count(), desk.counters.left(&desk.policy, NOW)[0].used), (0, 0));
 }
 
 #[test]
@@ -181,7 +219,7 @@ fn what_was_charged_is_compared_with_what_was_offered() {
     let outcome = |changes: Value, settlement: Value| {
         let (buyer, ..) = ready(changes, move |message| {
             let value = STANDARD.encode(settlement.to_string());
-            Some(match message.payment {
+            Some(match message.payment() {
                 None => demand(message, &[offer(json!({}))]),
                 Some(_) => reply(message, 200, &[("payment-response", &value)], b""),
             })
@@ -250,7 +288,8 @@ fn the_breaker_stops_what_keeps_going_wrong_until_somebody_says_so() {
 fn a_plan_pays_and_reserves_nothing() {
     let (buyer, street, store) = ready(json!({}), honest(vec![offer(json!({}))]));
     let before = store.0.borrow().clone();
-    let (challenge, decision) = run(buyer.plan(&wanted())).unwrap().unwrap();
+    let Plan::Pay(plan) = run(buyer.quote(&wanted())).unwrap() else { panic!() };
+    let (challenge, decision) = *plan;
     assert_eq!(challenge.offer(decision.choice().unwrap().offer).unwrap().amount, 10_000);
     assert!(street.payments.borrow().is_empty() && *store.0.borrow() == before);
 }

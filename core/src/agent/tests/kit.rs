@@ -94,7 +94,7 @@ pub(super) fn address(text: &str) -> [u8; 20] {
 }
 
 pub(super) fn purse() -> Purse {
-    Purse { accounts: vec![Account::of_key(address(PAYER))], keeps_tokens: false }
+    Purse { accounts: vec![Account::of_key(address(PAYER))], keeps_tokens: false, holder: None }
 }
 
 /// The key of Anvil's account 0.
@@ -218,14 +218,16 @@ impl World for Street {
     }
 
     async fn sleep(&self, millis: u64) {
+        for _ in 0..8 {
+            turn().await;
+        }
         self.now.set(self.now.get() + millis / 1000);
-        turn().await;
     }
 
     async fn send(&self, message: &Message<'_>) -> Result<Response<Vec<u8>>, NoAnswer> {
         turn().await;
         self.requests.set(self.requests.get() + 1);
-        if let Some((_, value)) = message.payment {
+        if let Some(value) = message.payment() {
             self.payments.borrow_mut().push(value.to_owned());
         }
         let answer = (self.seller.borrow_mut())(message);
@@ -262,7 +264,7 @@ pub(super) fn settled(message: &Message<'_>) -> Response<Vec<u8>> {
 
 /// A seller that asks for `offers` and takes every payment.
 pub(super) fn honest(offers: Vec<Value>) -> impl FnMut(&Message<'_>) -> Option<Response<Vec<u8>>> {
-    move |message| Some(if message.payment.is_some() { settled(message) } else { demand(message, &offers) })
+    move |message| Some(if message.payment().is_some() { settled(message) } else { demand(message, &offers) })
 }
 
 /// Runs a future that needs nobody but itself.

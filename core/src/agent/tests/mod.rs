@@ -1,9 +1,13 @@
 //! The buyer as a whole.
 
 mod attacks;
+mod dropping;
 mod facade;
 mod fetching;
 mod hostile;
 mod kit;
+mod mall;
 mod payments;
 mod properties;
+mod receipts;
+mod tokens;

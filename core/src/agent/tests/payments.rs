@@ -27,7 +27,7 @@ fn draft(challenge: &Challenge) -> Draft {
     let policy = policy(&base());
     let mut account = Account::of_key(address(PAYER));
     account.transfers.push(Transfer::Permit2);
-    let purse = Purse { accounts: vec![account], keeps_tokens: false };
+    let purse = Purse { accounts: vec![account], keeps_tokens: false, holder: None };
     let counters = Counters::begin(&policy, NOW);
     let request = get(URL);
     let decision = decide::decide(&policy, challenge, &request, &purse, &counters, NOW);

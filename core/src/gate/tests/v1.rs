@@ -248,3 +248,27 @@ fn pages_may_send_and_read_the_headers_of_version_1() {
     let reply = host.send(&gate, request("GET", "/premium-data", &preflight[..1])).reply().unwrap();
     assert!(header(&reply, "access-control-expose-headers").unwrap().contains("x-payment-response"));
 }
+
+#[test]
+fn what_was_charged_in_version_1_and_not_delivered_goes_to_the_payers_next_payment() {
+    let failing = Rc::new(Cell::new(true));
+    let fails = Rc::clone(&failing);
+    let host = TestHost::new(NOW, old, move |_: &Headers| {
+        Some([(":status", if fails.get() { "500" } else { "200" })].into_iter().collect())
+    });
+    let offers = json!([{ "price": "$0.01", "network": "eip155:84532" }]);
+    let gate = learnt(&host, gate_of(json!({ "settle": "before", "offers": offers })));
+    let first = vector("v1_payloadJson");
+    assert_eq!(send(&host, &gate, "/premium-data", "x-payment", &first).status, 500);
+    failing.set(false);
+    // Whoever reads the first one off the chain gets nothing.
+    assert_eq!(code(&send(&host, &gate, "/premium-data", "x-payment", &first)), "payment_used");
+    // The payer, who is known by a fresh signature, is served and not charged.
+    let v2: Value = serde_json::from_slice(&STANDARD.decode(signed(7, json!({}))).unwrap()).unwrap();
+    let next = json!({ "x402Version": 1, "scheme": "exact", "network": "base-sepolia", "payload": v2["payload"] });
+    let settles = |host: &TestHost| host.calls().iter().filter(|path| *path == "/settle").count();
+    let reply = send(&host, &gate, "/premium-data", "x-payment", &next);
+    assert_eq!((reply.status, settles(&host)), (200, 1));
+    assert_eq!(decoded(&reply, "x-payment-response")["transaction"], TX);
+    assert_eq!(code(&send(&host, &gate, "/premium-data", "x-payment", &first)), "payment_used", "delivered");
+}

@@ -3,7 +3,7 @@
 //! Source: x402 v2 HTTP transport; x402.md §§1.1, 1.3.
 
 use super::address;
-use super::chain::Question;
+use super::chain::{By, Question};
 use super::check;
 use super::eip3009::{Authorization, word_uint};
 use super::offer::{Method, Terms};
@@ -139,18 +139,33 @@ impl Payment {
 
     /// What must be known to find out the outcome of this payment for `terms`, if the chain can tell.
     pub(in crate::rail) fn question(&self, terms: &Terms, not_before: u64) -> Option<Question> {
-        let Method::Eip3009(_) = &terms.method else { return None };
-        let authorization = &self.exact.as_ref()?.authorization;
-        let valid_before = word_uint(&authorization.valid_before).and_then(|seconds| u64::try_from(seconds).ok())?;
+        let (by, from, nonce, amount, end) = match &terms.method {
+            Method::Eip3009(_) => {
+                let it = &self.exact.as_ref()?.authorization;
+                (By::Authorization, &it.from, &it.nonce, terms.amount, &it.valid_before)
+            }
+            Method::Permit2 => {
+                let (it, _) = self.permit.as_ref()?;
+                (By::Permit, &it.from, &it.nonce, terms.amount, &it.deadline)
+            }
+            Method::Upto { .. } => {
+                let (it, _) = self.permit.as_ref()?;
+                // Whatever the facilitator made of it: no more than was signed for, once.
+                let amount = if terms.amount == 0 { 0 } else { word_uint(&it.amount)? };
+                (By::Upto, &it.from, &it.nonce, amount, &it.deadline)
+            }
+            Method::Opaque => return None,
+        };
         Some(Question {
             network: terms.network.clone(),
             token: terms.asset.clone(),
-            payer: hex::encode(&authorization.from),
-            nonce: hex::encode(&authorization.nonce),
+            payer: hex::encode(from),
+            nonce: hex::encode(nonce),
             payee: terms.pay_to.clone(),
-            amount: terms.amount.to_string(),
-            valid_before,
+            amount: amount.to_string(),
+            valid_before: word_uint(end).and_then(|seconds| u64::try_from(seconds).ok())?,
             not_before,
+            by,
         })
     }
 

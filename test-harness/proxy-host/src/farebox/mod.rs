@@ -1,11 +1,12 @@
 //! farebox in this host: payments, a world that keeps the books, and the storm.
 
+mod chain;
 mod shop;
 pub mod storm;
 mod wallet;
 
 pub use shop::{Attempt, Book, Conduct, Shop};
-pub use wallet::{Payment, Spelling, Wallet};
+pub use wallet::{Payment, Spelling, Wallet, Way};
 
 use serde_json::{Value, json};
 
@@ -54,13 +55,38 @@ pub fn policy(claims: u64) -> Value {
     })
 }
 
-/// What a path of [`policy`] costs in atomic units; `None` if it costs nothing.
+/// [`policy`] with routes that are paid by Permit2, one that knows `payment-identifier`, and a node to ask when an
+/// outcome is unknown.
+#[must_use]
+pub fn storm_policy(claims: u64) -> Value {
+    let mut policy = policy(claims);
+    policy["rpc"] =
+        json!([{ "network": NETWORK, "url": "http://node.local", "cluster": "node", "timeout_seconds": 5 }]);
+    let offer = |price: &str| json!({ "price": price, "network": NETWORK, "max_timeout_seconds": MAX_TIMEOUT });
+    let mut permit = offer("$0.01");
+    permit["transfer_method"] = "permit2".into();
+    if let Some(routes) = policy["routes"].as_array_mut() {
+        for settle in ["after", "before"] {
+            routes.push(json!({ "name": format!("permit-{settle}"), "path": format!("/permit/{settle}"),
+                "settle": settle, "response_timeout_seconds": 30, "offers": [permit] }));
+        }
+        routes.push(json!({ "name": "named", "path": "/named", "response_timeout_seconds": 30,
+            "payment_identifier": "optional", "offers": [offer("$0.03")] }));
+    }
+    policy
+}
+
+/// What a path of [`storm_policy`] costs in atomic units; `None` if it costs nothing.
 #[must_use]
 pub fn price(path: &str) -> Option<u128> {
     match path.split(['?', '#']).next().unwrap_or_default() {
-        "/after" | "/other" | "/before" => Some(10_000),
+        "/after" | "/other" | "/before" | "/permit/after" | "/permit/before" => Some(10_000),
         "/dear" => Some(20_000),
+        "/named" => Some(NAMED_PRICE),
         path if path.starts_with("/items/") => Some(10_000),
         _ => None,
     }
 }
+
+/// Atomic units that the route costs which knows `payment-identifier`, and no other.
+pub const NAMED_PRICE: u128 = 30_000;

@@ -1,6 +1,8 @@
 //! A world that keeps the books: a facilitator over a chain that burns nonces, and an upstream.
 
-use super::price;
+use super::chain::block_at;
+use super::wallet::Way;
+use super::{NAMED_PRICE, price};
 use crate::message::{Answer, Author, Call, Forwarded, Handling, Response, Sent, Service, When, World};
 use crate::random::Random;
 use base64::Engine;
@@ -29,6 +31,8 @@ pub struct Conduct {
     pub settle_gone: u32,
     /// `/settle` calls that say once that they are pending, and are carried out when asked again.
     pub settle_pending: u32,
+    /// Calls of the chain's node without a usable answer.
+    pub node_lost: u32,
     /// Upstream responses of status 500.
     pub upstream_fails: u32,
     /// Upstream connections that break before or after the headers.
@@ -44,6 +48,10 @@ pub struct Book {
     pub payer: String,
     /// Atomic units it is for.
     pub value: u128,
+    /// How it moves money.
+    pub way: Way,
+    /// Unix seconds at which it ends.
+    pub before: u64,
     /// Its signature, in lower case.
     pub signature: String,
     /// Calls of `/verify`.
@@ -54,6 +62,10 @@ pub struct Book {
     pub repeated: u32,
     /// Whether the chain moved the money.
     pub moved: bool,
+    /// The block in which it did.
+    pub block: u64,
+    /// Whether nobody was told so.
+    pub untold: bool,
     /// Requests with it that reached the upstream.
     pub forwarded: u32,
     /// Responses of the upstream's, below status 400, that left for a client with a receipt for it.
@@ -93,6 +105,12 @@ pub struct Shop {
     pub keep: bool,
     /// What must never happen, and did.
     pub violations: Vec<String>,
+    /// Calls of the chain's node.
+    pub asked_chain: u64,
+    /// Nonces by payer.
+    pub(super) payers: HashMap<String, Vec<[u8; 32]>>,
+    /// What was charged on the route that knows names: by payer and name.
+    named: HashMap<(String, String), [u8; 32]>,
     random: Random,
     goods: Rc<str>,
 }
@@ -111,6 +129,9 @@ impl Shop {
             requests: Vec::new(),
             keep: true,
             violations: Vec::new(),
+            asked_chain: 0,
+            payers: HashMap::new(),
+            named: HashMap::new(),
             random: Random::new(seed ^ 0x5109),
             goods: "{\"goods\":true}".into(),
         }
@@ -120,17 +141,16 @@ impl Shop {
     pub fn issue(&mut self, payment: &super::Payment) {
         let json = payment.json(&super::Spelling::default());
         let signature = json["payload"]["signature"].as_str().unwrap_or_default().to_lowercase();
-        self.books.insert(
-            payment.nonce,
-            Book { payer: payment.from.clone(), value: payment.value, signature, ..Book::default() },
-        );
+        let (payer, value, way, before) = (payment.from.clone(), payment.value, payment.way, payment.before);
+        self.payers.entry(payer.clone()).or_default().push(payment.nonce);
+        self.books.insert(payment.nonce, Book { payer, value, way, before, signature, ..Book::default() });
     }
 
-    fn chance(&mut self, percent: u32) -> bool {
+    pub(super) fn chance(&mut self, percent: u32) -> bool {
         percent > 0 && self.random.chance(percent)
     }
 
-    fn when(&mut self, percent: u32, most: usize) -> When {
+    pub(super) fn when(&mut self, percent: u32, most: usize) -> When {
         if self.chance(percent) {
             When::After(1 + u64::try_from(self.random.below(most)).unwrap_or(0))
         } else {
@@ -144,7 +164,7 @@ impl Shop {
             return Handling::Answer(when, Answer::new(503, "no"));
         }
         let refused = self.chance(self.conduct.verify_refused);
-        let payer = payment["payload"]["authorization"]["from"].clone();
+        let payer = payer(payment);
         let Some((_, book)) = find(&mut self.books, payment) else {
             return answer(
                 when,
@@ -159,7 +179,7 @@ impl Shop {
         answer(when, &json!({ "isValid": true, "payer": payer }))
     }
 
-    fn settle(&mut self, payment: &Value) -> Handling {
+    fn settle(&mut self, payment: &Value, now: u64) -> Handling {
         let when = self.when(self.conduct.slow, 8000);
         let dice = u32::try_from(self.random.below(100)).unwrap_or(0);
         let Conduct { not_sent, settle_refused, settle_lost, settle_gone, settle_pending, .. } = self.conduct;
@@ -173,7 +193,7 @@ impl Shop {
         }
         let (refused, lost, gone) = (falls(settle_refused), falls(settle_lost), falls(settle_gone));
         let pending = falls(settle_pending);
-        let payer = payment["payload"]["authorization"]["from"].clone();
+        let payer = payer(payment);
         let network = if payment["x402Version"] == 1 { "base-sepolia" } else { super::NETWORK };
         let refusal =
             |reason: &str| json!({ "success": false, "errorReason": reason, "transaction": "", "network": network });
@@ -204,6 +224,18 @@ impl Shop {
             return Handling::Wait;
         }
         book.moved = true;
+        book.block = block_at(now);
+        book.untold = lost;
+        let value = book.value;
+        if value == NAMED_PRICE
+            && let Some(name) = payment["extensions"]["payment-identifier"]["info"]["id"].as_str()
+        {
+            let named = (book.payer.clone(), name.to_owned());
+            if let Some(other) = self.named.insert(named, nonce).filter(|other| *other != nonce) {
+                let (one, other) = (hex::encode(&nonce), hex::encode(&other));
+                self.violations.push(format!("{one} and {other} were both charged under one name"));
+            }
+        }
         if lost {
             return if dice % 2 == 0 { Handling::Wait } else { Handling::Answer(when, Answer::Reset) };
         }
@@ -211,7 +243,7 @@ impl Shop {
             when,
             &json!({
                 "success": true, "payer": payer, "transaction": hex::encode(&nonce),
-                "network": network, "amount": book.value.to_string()
+                "network": network, "amount": value.to_string()
             }),
         )
     }
@@ -222,8 +254,18 @@ fn answer(when: When, json: &Value) -> Handling {
 }
 
 fn find<'a>(books: &'a mut HashMap<[u8; 32], Book>, payment: &Value) -> Option<([u8; 32], &'a mut Book)> {
-    let nonce = hex::decode_fixed(payment["payload"]["authorization"]["nonce"].as_str()?)?;
+    let payload = &payment["payload"];
+    let nonce = match payload["permit2Authorization"]["nonce"].as_str() {
+        Some(nonce) => farebox_core::rail::x402::eip3009::uint_word(nonce.parse().ok()?),
+        None => hex::decode_fixed(payload["authorization"]["nonce"].as_str()?)?,
+    };
     books.get_mut(&nonce).map(|book| (nonce, book))
+}
+
+fn payer(payment: &Value) -> Value {
+    let payload = &payment["payload"];
+    let kinds = ["authorization", "permit2Authorization"].map(|kind| payload[kind]["from"].clone());
+    kinds.into_iter().find(Value::is_string).unwrap_or_default()
 }
 
 fn signed(book: &Book, payment: &Value) -> bool {
@@ -242,7 +284,8 @@ impl World for Shop {
         let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         match call.path() {
             "/verify" => self.verify(&body["paymentPayload"]),
-            "/settle" => self.settle(&body["paymentPayload"]),
+            "/settle" => self.settle(&body["paymentPayload"], call.at),
+            "/" if call.cluster == "node" => self.node(call),
             "/supported" => answer(
                 When::Soon,
                 &json!({

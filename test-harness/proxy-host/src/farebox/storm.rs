@@ -5,7 +5,8 @@
 //! unpaid or for less than it costs. The [`Shop`] judges, from the far side of the filter: it counts what it carried
 //! out and what left for clients, and never asks the filter.
 
-use super::{AUTHORITY, Attempt, Conduct, Payment, Shop, Spelling, Wallet, policy, price};
+use super::{AUTHORITY, Attempt, Conduct, Payment, Shop, Spelling, Wallet, Way, price, storm_policy};
+use crate::host::CALLS_FAILED;
 use crate::{At, Author, Effect, Filter, Host, Profile, Random, Refused, Request};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -70,6 +71,7 @@ impl Plan {
                 settle_lost: 3,
                 settle_gone: 2,
                 settle_pending: 3,
+                node_lost: 10,
                 upstream_fails: 3,
                 upstream_resets: 3,
                 upstream_slow: 10,
@@ -87,6 +89,8 @@ pub struct Report {
     pub sends: u64,
     /// Payments signed.
     pub payments: u64,
+    /// Payments by how they pay.
+    pub ways: BTreeMap<&'static str, u64>,
     /// Requests by what the adversary did.
     pub mix: BTreeMap<&'static str, u64>,
     /// Requests by what became of them: status and, for refusals, problem code.
@@ -98,12 +102,20 @@ pub struct Report {
     /// Authorizations that were carried out and not delivered: the upstream failed, the client left, the answer was
     /// lost, a VM trapped.
     pub charged_undelivered: u64,
+    /// Authorizations that were carried out by a call whose answer was lost.
+    pub untold: u64,
+    /// Those of them that were delivered in the end: the chain was asked.
+    pub recovered: u64,
+    /// Calls of the chain's node.
+    pub asked_chain: u64,
     /// Authorizations delivered more than once.
     pub double_deliveries: u64,
     /// Authorizations settled more than once.
     pub double_settlements: u64,
     /// VMs that trapped because the storm said so.
     pub traps: u64,
+    /// VMs that came back refusing their configuration, because the storm let the host calls fail that reading it takes.
+    pub refused: u64,
     /// VMs that trapped of themselves.
     pub own_traps: u64,
     /// Host calls that the storm let fail.
@@ -139,6 +151,10 @@ impl fmt::Display for Report {
             self.sends as f64 / self.elapsed.as_secs_f64().max(1e-9),
             self.virtual_seconds
         )?;
+        writeln!(f, "payments:")?;
+        for (way, count) in &self.ways {
+            writeln!(f, "  {:6.2} %  {way}", share(*count, self.payments))?;
+        }
         writeln!(f, "mix:")?;
         for (kind, count) in &self.mix {
             writeln!(f, "  {:6.2} %  {kind}", share(*count, self.sends))?;
@@ -157,8 +173,13 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "faults: {} traps, {} failed host calls; {} races, {} lost swaps; {} host calls",
-            self.traps, self.failures, self.races, self.mismatches, self.calls
+            "unknown outcomes: {} charged and not told, {} of them delivered after all; {} questions to the chain",
+            self.untold, self.recovered, self.asked_chain
+        )?;
+        writeln!(
+            f,
+            "faults: {} traps, {} failed host calls, {} configurations refused for them; {} races, {} lost swaps; {} host calls",
+            self.traps, self.failures, self.refused, self.races, self.mismatches, self.calls
         )?;
         write!(
             f,
@@ -185,7 +206,8 @@ const STATUSES: [u32; 8] = [1, 2, 3, 4, 7, 8, 10, 12];
 /// Host functions whose failure would be a lie that nothing helps against: a call that left is called unsent, a field
 /// that goes on is called absent. Calls that are truly not sent are the [`Shop`]'s (`not_sent`).
 const LIES: [&str; 2] = ["proxy_http_call", "proxy_remove_header_map_value"];
-const PATHS: [&str; 5] = ["/after", "/other", "/before", "/dear", "/items/7"];
+const PATHS: [&str; 8] =
+    ["/after", "/other", "/before", "/dear", "/items/7", "/permit/after", "/permit/before", "/named"];
 
 struct Sold {
     payment: Payment,
@@ -202,7 +224,7 @@ pub fn storm(filter: &Filter, plan: &Plan) -> Result<Report, Refused> {
     let shop = Rc::new(RefCell::new(Shop::new(plan.seed)));
     shop.borrow_mut().keep = false;
     let host = Host::new(filter, plan.profile.clone(), plan.seed, shop.clone());
-    let json = policy(plan.claims).to_string();
+    let json = storm_policy(plan.claims).to_string();
     let env: Vec<_> = plan.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     for _ in 0..plan.vms {
         host.start(&json, &env)?;
@@ -301,14 +323,34 @@ impl Storm {
         let first = self.sold.len();
         let one_payer = self.random.chance(30);
         let mut wallet = self.wallet();
+        // The name of the payment before, which the next one may take too.
+        let mut name: Option<String> = None;
         for nth in 0..WAVE {
-            if nth > 0 && !one_payer {
+            let named_again = name.is_some() && self.random.chance(60);
+            if nth > 0 && !one_payer && !named_again {
                 wallet = self.wallet();
             }
-            let path = self.pick(&PATHS, "/after");
+            let path = if named_again { "/named" } else { self.pick(&PATHS, "/after") };
             let mut nonce = [0; 32];
             self.random.fill(&mut nonce);
-            let payment = wallet.pay(price(path).unwrap_or_default(), nonce, now);
+            let value = price(path).unwrap_or_default();
+            let mut payment = match path {
+                "/permit/after" | "/permit/before" => wallet.permit(value, nonce, now),
+                _ => wallet.pay(value, nonce, now),
+            };
+            if path != "/named" {
+                name = None;
+            } else if !named_again {
+                name = self.random.chance(80).then(|| format!("pay_{:032x}", self.random.next_u64()));
+            }
+            payment.name.clone_from(&name);
+            let way = match (payment.way, &payment.name, named_again) {
+                (Way::Permit2, ..) => "Permit2",
+                (Way::Eip3009, None, _) => "EIP-3009",
+                (Way::Eip3009, Some(_), false) => "EIP-3009, named",
+                (Way::Eip3009, Some(_), true) => "EIP-3009, named like the one before",
+            };
+            *self.report.ways.entry(way).or_default() += 1;
             self.shop.borrow_mut().issue(&payment);
             let echo = self.random.chance(70).then(|| format!("0x{:032x}", self.random.next_u64()));
             self.sold.push(Sold { payment, path, echo });
@@ -355,6 +397,9 @@ impl Storm {
         {
             if line.text.contains("trap injected in") {
                 self.intended += 1;
+            } else if line.text.contains(CALLS_FAILED) {
+                // Right so: it serves nothing until it is started again, and the next request starts it.
+                self.report.refused += 1;
             } else {
                 self.report.last_words.push(line.text.clone());
             }
@@ -372,7 +417,15 @@ impl Storm {
         let mut header = None;
         let mut twice = false;
         let kind = match self.random.below(100) {
-            0..28 => "the same",
+            0..25 => "the same",
+            25..26 => {
+                spelling.name = Some(format!("pay_{:032x}", self.random.next_u64()));
+                "another name"
+            }
+            26..28 => {
+                spelling.name = Some(String::new());
+                "without its name"
+            }
             28..30 => {
                 spelling.version1 = true;
                 path = self.pick(&PATHS, "/other").to_owned();
@@ -510,9 +563,12 @@ impl Storm {
             report.charged += u64::from(book.moved);
             report.delivered += u64::from(book.delivered > 0);
             report.charged_undelivered += u64::from(book.moved && book.delivered == 0);
+            report.untold += u64::from(book.untold);
+            report.recovered += u64::from(book.untold && book.delivered > 0);
             report.double_deliveries += u64::from(book.delivered > 1);
             report.double_settlements += u64::from(book.repeated > 0);
         }
+        report.asked_chain = shop.asked_chain;
         report.violations.clone_from(&shop.violations);
         let counters = self.host.counters();
         report.traps = self.intended;

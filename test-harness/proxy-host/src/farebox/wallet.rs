@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use farebox_core::crypto::{hex, keccak256};
 use farebox_core::rail::x402::eip3009::{Authorization, Domain, uint_word};
+use farebox_core::rail::x402::permit2::{EXACT_PROXY, Permit};
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
@@ -63,8 +64,50 @@ impl Wallet {
             authorization.signature = signature.to_bytes().to_vec();
             authorization.signature.push(27 + recovery.to_byte());
         }
-        Payment { nonce, value, before, from: self.address(), signature: hex::encode(&authorization.signature) }
+        let signature = hex::encode(&authorization.signature);
+        Payment { nonce, value, before, from: self.address(), way: Way::Eip3009, name: None, signature }
     }
+
+    /// As [`Wallet::pay`], by Permit2. Only the lower half of the nonce counts.
+    #[must_use]
+    pub fn permit(&self, value: u128, nonce: [u8; 32], now_seconds: u64) -> Payment {
+        let before = now_seconds + MAX_TIMEOUT;
+        let nonce = uint_word(low(&nonce));
+        let mut permit = Permit {
+            from: self.address,
+            token: hex::decode_fixed(TOKEN).unwrap_or_default(),
+            amount: uint_word(value),
+            spender: EXACT_PROXY,
+            nonce,
+            deadline: uint_word(u128::from(before)),
+            to: hex::decode_fixed(PAYEE).unwrap_or_default(),
+            facilitator: None,
+            valid_after: uint_word(0),
+            signature: Vec::new(),
+        };
+        if let Some(key) = &self.key {
+            let (signature, recovery) = key.sign_prehash_recoverable(&permit.digest(84_532));
+            permit.signature = signature.to_bytes().to_vec();
+            permit.signature.push(27 + recovery.to_byte());
+        }
+        let signature = hex::encode(&permit.signature);
+        Payment { nonce, value, before, from: self.address(), way: Way::Permit2, name: None, signature }
+    }
+}
+
+/// The lower half of a word.
+pub(super) fn low(word: &[u8; 32]) -> u128 {
+    word.last_chunk::<16>().map_or(0, |low| u128::from_be_bytes(*low))
+}
+
+/// How a payment moves money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// `exact` by EIP-3009.
+    #[default]
+    Eip3009,
+    /// `exact` by Permit2.
+    Permit2,
 }
 
 /// A signed authorization.
@@ -78,6 +121,10 @@ pub struct Payment {
     pub before: u64,
     /// Address of the payer, in lower case.
     pub from: String,
+    /// How it moves money.
+    pub way: Way,
+    /// The buyer's own name for it (`payment-identifier`), unless the spelling says another.
+    pub name: Option<String>,
     signature: String,
 }
 
@@ -98,6 +145,8 @@ pub struct Spelling {
     pub amount: Option<u128>,
     /// The challenge nonce that is echoed.
     pub echo: Option<String>,
+    /// The name that is shown instead of the payment's own; empty: none.
+    pub name: Option<String>,
     /// Members in another order, and white space.
     pub shuffled: bool,
     /// As version 1 of the protocol, which copies no offer and echoes no nonce. The header's name follows.
@@ -112,7 +161,7 @@ impl Spelling {
     /// How the official client writes a payment for this path of [`policy`](super::policy).
     #[must_use]
     pub fn of(path: &str) -> Self {
-        Self { upfront: path.starts_with("/before"), ..Self::default() }
+        Self { upfront: path.starts_with("/before") || path.starts_with("/permit/before"), ..Self::default() }
     }
 }
 
@@ -130,18 +179,9 @@ impl Payment {
             let last = if signature.get(9..10) == Some("7") { "8" } else { "7" };
             signature.replace_range(9..10, last);
         }
-        let mut payment = json!({
-            "x402Version": 2,
-            "accepted": {
-                "scheme": spelling.scheme.as_deref().unwrap_or("exact"),
-                "network": spelling.network.as_deref().unwrap_or(NETWORK),
-                "amount": spelling.amount.unwrap_or(self.value).to_string(),
-                "asset": if spelling.lower_asset { TOKEN.to_lowercase() } else { TOKEN.to_owned() },
-                "payTo": PAYEE,
-                "maxTimeoutSeconds": MAX_TIMEOUT,
-                "extra": { "name": "USDC", "version": "2" }
-            },
-            "payload": {
+        let mut extra = json!({ "name": "USDC", "version": "2" });
+        let payload = match self.way {
+            Way::Eip3009 => json!({
                 "signature": signature,
                 "authorization": {
                     "from": digits(&self.from),
@@ -151,7 +191,34 @@ impl Payment {
                     "validBefore": decimal(u128::from(self.before)),
                     "nonce": digits(&hex::encode(&self.nonce))
                 }
+            }),
+            Way::Permit2 => {
+                extra["assetTransferMethod"] = "permit2".into();
+                json!({
+                    "signature": signature,
+                    "permit2Authorization": {
+                        "from": digits(&self.from),
+                        "permitted": { "token": digits(TOKEN), "amount": decimal(self.value) },
+                        "spender": digits(&hex::encode(&EXACT_PROXY)),
+                        "nonce": decimal(low(&self.nonce)),
+                        "deadline": decimal(u128::from(self.before)),
+                        "witness": { "to": digits(PAYEE), "validAfter": decimal(0) }
+                    }
+                })
             }
+        };
+        let mut payment = json!({
+            "x402Version": 2,
+            "accepted": {
+                "scheme": spelling.scheme.as_deref().unwrap_or("exact"),
+                "network": spelling.network.as_deref().unwrap_or(NETWORK),
+                "amount": spelling.amount.unwrap_or(self.value).to_string(),
+                "asset": if spelling.lower_asset { TOKEN.to_lowercase() } else { TOKEN.to_owned() },
+                "payTo": PAYEE,
+                "maxTimeoutSeconds": MAX_TIMEOUT,
+                "extra": extra
+            },
+            "payload": payload
         });
         if spelling.version1 {
             return json!({
@@ -165,7 +232,11 @@ impl Payment {
             payment["accepted"]["extra"]["paymentFlow"] = "upfront".into();
         }
         if let Some(echo) = &spelling.echo {
-            payment["extensions"] = json!({ "farebox": { "info": { "nonce": echo }, "schema": {} } });
+            payment["extensions"]["farebox"] = json!({ "info": { "nonce": echo }, "schema": {} });
+        }
+        if let Some(name) = spelling.name.as_ref().or(self.name.as_ref()).filter(|name| !name.is_empty()) {
+            let info = json!({ "required": false, "id": name });
+            payment["extensions"]["payment-identifier"] = json!({ "info": info, "schema": {} });
         }
         payment
     }
