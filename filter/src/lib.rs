@@ -103,7 +103,7 @@ mod wasm {
 
         #[cfg(feature = "trap")]
         fn on_log(_stream: ContextId) {
-            Plugin::on_log();
+            crate::trap::here("log");
         }
 
         fn on_delete(context: ContextId) {

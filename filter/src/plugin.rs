@@ -149,11 +149,6 @@ impl<P: Proxy, L: Logic> Plugin<P, L> {
         sent.tell(size);
     }
 
-    #[cfg(feature = "trap")]
-    pub(crate) fn on_log() {
-        trap::here("log");
-    }
-
     pub(crate) fn on_delete(&self, context: ContextId) {
         trap::here("delete");
         self.executor.callback(context, || {
