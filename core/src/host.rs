@@ -101,6 +101,16 @@ pub trait Held: Sized {
     /// Lets the response go to the client with `edits` applied.
     fn release(self, edits: Edits) -> Done;
 
+    /// As [`release`](Self::release); `kept` is what is to happen if the host then does not let it go. A shell whose host
+    /// cannot refuse needs no more than this.
+    fn release_or(self, edits: Edits, kept: impl FnOnce() + 'static) -> Done
+    where
+        Self: Sized,
+    {
+        drop(kept);
+        self.release(edits)
+    }
+
     /// Answers instead; what the upstream sent is dropped.
     fn reply(self, reply: Reply) -> Done;
 

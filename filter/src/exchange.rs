@@ -5,7 +5,7 @@
 
 use crate::abi::Proxy;
 use crate::executor::Executor;
-use crate::stream::{Body, Intent, Sent, Stream};
+use crate::stream::{Body, Intent, Kept, Sent, Stream};
 use farebox_core::host::{BodyError, Done, Exchange, Fact, Held};
 use farebox_core::http::{Edit, Edits, Headers, Reply};
 use std::cell::OnceCell;
@@ -121,6 +121,11 @@ impl<P: Proxy> Held for Response<P> {
         only_needed(&mut edits, &self.headers);
         self.stream.intent.replace(Some(Intent::Release(edits)));
         Done::decided()
+    }
+
+    fn release_or(self, edits: Edits, kept: impl FnOnce() + 'static) -> Done {
+        self.stream.kept.replace(Some(Kept(Box::new(kept))));
+        self.release(edits)
     }
 
     fn reply(self, reply: Reply) -> Done {

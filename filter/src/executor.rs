@@ -24,6 +24,7 @@
 //! 11. Spurious polls are legal. A wake-up of a task that is being polled makes it polled again.
 //! 12. Detached tasks run on the root from the start. Nothing that happens to a stream cancels them.
 //! 13. A root that is asked to be done is not while it has detached tasks. Daemons do not count: they end there.
+//! 14. A response that the host will not let go although it was released is refused, and the exchange hears of it.
 //!
 //! If a host refuses even the reply that refuses a stream, the stream stays held until the host gives up on it.
 
@@ -565,6 +566,8 @@ impl<P: Proxy> Executor<P> {
         let intent = stream.intent.borrow_mut().take();
         let Some(intent) = intent else { return };
         if stream.gone.get() || !self.attend(stream.context) {
+            let kept = stream.kept.borrow_mut().take();
+            kept.into_iter().for_each(|kept| kept.0());
             return;
         }
         match intent {
@@ -592,11 +595,16 @@ impl<P: Proxy> Executor<P> {
     }
 
     fn go_on(&self, stream: &Rc<Stream>, direction: Direction) {
+        let kept = stream.kept.borrow_mut().take();
         if stream.inside.get() == Some(direction) {
             return; // the callback returns it
         }
-        if let Err(status) = self.0.proxy.continue_stream(direction) {
-            self.log(LogLevel::Warn, &format!("a stream would not go on ({status})"));
+        let Err(status) = self.0.proxy.continue_stream(direction) else { return };
+        self.log(LogLevel::Warn, &format!("a stream would not go on ({status})"));
+        if direction == Direction::Response {
+            stream.response.set(Progress::Held);
+            kept.into_iter().for_each(|kept| kept.0());
+            self.refuse(stream, "farebox_not_released");
         }
     }
 

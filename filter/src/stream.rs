@@ -36,6 +36,15 @@ pub(crate) enum Intent {
     Reply(Reply),
 }
 
+/// What is to happen if a response that was released is kept by the host.
+pub(crate) struct Kept(pub(crate) Box<dyn FnOnce()>);
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
 /// What is known of a request's body.
 #[derive(Debug, Default)]
 pub(crate) enum Body {
@@ -69,6 +78,8 @@ pub(crate) struct Stream {
     pub(crate) inside: Cell<Option<Direction>>,
     /// What the exchange wants, until it is applied.
     pub(crate) intent: RefCell<Option<Intent>>,
+    /// What is to happen if the host does not let a released response go.
+    pub(crate) kept: RefCell<Option<Kept>>,
     /// The request's body.
     pub(crate) body: RefCell<Body>,
     /// Whether the request has no body.
@@ -137,6 +148,7 @@ impl Stream {
             answer: RefCell::new(None),
             waiter: RefCell::new(None),
             gone: Cell::new(false),
+            kept: RefCell::default(),
             sent: RefCell::default(),
         }
     }

@@ -26,18 +26,20 @@ pub(super) struct Outcome {
     paid: Option<Paid>,
     /// Payer and id of the token that was shown.
     token: Option<(String, String)>,
+    /// What is to happen if the host does not let the response go.
+    kept: Option<Box<dyn FnOnce()>>,
 }
 
 impl Outcome {
     fn unpaid(decision: &'static str) -> Self {
-        Self { decision, edits: Edits::default(), paid: None, token: None }
+        Self { decision, edits: Edits::default(), paid: None, token: None, kept: None }
     }
 
     fn paid(decision: &'static str, paid: Paid) -> Self {
         let mut edits = Edits::default();
         edits.set(paid.header, paid.response());
         owned::keep_private(&mut edits);
-        Self { decision, edits, paid: Some(paid), token: None }
+        Self { decision, edits, paid: Some(paid), token: None, kept: None }
     }
 
     fn drawn<H: Host>(decision: &'static str, drawing: &Drawing<H>) -> Self {
@@ -49,7 +51,13 @@ impl Outcome {
         owned::keep_private(&mut edits);
         let chain = drawing.chain();
         let token = Some((chain.payer().to_owned(), chain.leaf().name.to_string()));
-        Self { decision, edits, paid: None, token }
+        Self { decision, edits, paid: None, token, kept: None }
+    }
+
+    /// Takes what is to happen if the host does not let the response go.
+    pub(super) fn if_kept(&mut self) -> impl FnOnce() + 'static {
+        let kept = self.kept.take();
+        move || kept.into_iter().for_each(|kept| kept())
     }
 
     /// Leaves who paid what for the access log.
@@ -154,7 +162,11 @@ impl<H: Host> Ending<'_, H> {
             None => None,
         };
         match hold.delivered().await {
-            Ok(()) => Ok(self.with_evidence(Outcome::paid(decision, paid), claim, given, purchase)),
+            Ok(delivered) => {
+                let mut outcome = self.with_evidence(Outcome::paid(decision, paid), claim, given, purchase);
+                outcome.kept = Some(Box::new(|| delivered.kept()));
+                Ok(outcome)
+            }
             Err(error) => {
                 let detail = format!("{error}; the payment is kept: send the same payment again, and do not pay anew");
                 Err(with_receipt(Problem::new(Code::LedgerUnavailable, detail), &paid))

@@ -83,16 +83,17 @@ impl<H: Host> Hold<H> {
     ///
     /// # Errors
     /// If that cannot be recorded: the response must not be let go, because it could be asked for again.
-    pub(super) async fn delivered(mut self) -> Result<(), StoreError> {
+    pub(super) async fn delivered(mut self) -> Result<Delivered<H>, StoreError> {
         let Some(ticket) = &self.ticket else { return Err(StoreError::Lost) };
         let now = self.host.now();
         let to =
             Conclusion { money: self.money, service: Service::Delivered, deadline: now, transaction: String::new() };
         self.host.store().conclude(ticket, &to, now).await?;
-        if let (Some(ticket), Some(index)) = (self.ticket.take(), &self.index) {
+        let Some(ticket) = self.ticket.take() else { return Err(StoreError::Lost) };
+        if let Some(index) = &self.index {
             let _ = self.host.store().unpoint(&index.id, &ticket.id, now).await;
         }
-        Ok(())
+        Ok(Delivered { host: self.host.clone(), ticket, money: self.money, index: self.index })
     }
 
     /// The upstream failed after the money moved: the buyer is owed a delivery.
@@ -103,6 +104,21 @@ impl<H: Host> Hold<H> {
                 point_to(&self.host, &ticket, self.index.as_ref()).await;
             }
         }
+    }
+}
+
+/// A claim whose delivery is on record, while the host may still refuse to let the response go.
+pub(super) struct Delivered<H: Host> {
+    host: H,
+    ticket: Ticket,
+    money: Money,
+    index: Option<Index>,
+}
+
+impl<H: Host> Delivered<H> {
+    /// It did refuse: what was paid for may be asked for again. What a dropped hold does is what is to be done.
+    pub(super) fn kept(self) {
+        drop(Hold::new(&self.host, self.ticket, self.money, Service::Forwarded, self.index));
     }
 }
 

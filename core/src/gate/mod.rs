@@ -146,14 +146,15 @@ impl Gate {
         let held = exchange.forward(upstream_edits).await;
         owned::strip_from_response(held.headers(), &mut response_edits);
         match admitted.conclude(&self, &host, &visit, &held).await {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
                 outcome.note(&held);
                 decided(&host, &held_notes(&held), visit.name(), outcome.decision);
+                let kept = outcome.if_kept();
                 response_edits.0.extend(outcome.edits.0);
                 if mutant::is("late_release") {
                     host.sleep(1000).await;
                 }
-                held.release(response_edits)
+                held.release_or(response_edits, kept)
             }
             Err(refusal) => {
                 let decision = refusal.problem.code.wire();

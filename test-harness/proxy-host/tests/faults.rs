@@ -84,10 +84,11 @@ fn matrix() -> Matrix {
             };
             for status in STATUSES {
                 for effect in [Effect::Status(status), Effect::DoneBut(status)] {
-                    // A host that calls a field absent and then forwards it, or a call unsent that it sent: nothing
-                    // helps against these.
+                    // A host that calls a field absent and then forwards it, a call unsent that it sent, or a response
+                    // held that it let go: nothing helps against these.
                     let lies = (*name == "proxy_remove_header_map_value" && effect == Effect::Status(1))
-                        || (*name == "proxy_http_call" && matches!(effect, Effect::DoneBut(_)));
+                        || (["proxy_http_call", "proxy_continue_stream"].contains(name)
+                            && matches!(effect, Effect::DoneBut(_)));
                     if lies {
                         continue;
                     }
@@ -145,6 +146,35 @@ fn any_status_while_starting_is_a_refusal_or_nothing() {
         }
     }
     println!("refused {}, started {}", outcomes[0], outcomes[1]);
+}
+
+/// The delivery is on record before the response goes: where the host then keeps it, the record is taken back.
+#[test]
+fn a_response_that_the_host_will_not_let_go_is_still_owed() {
+    for path in PATHS {
+        // The request goes on first, and upfront that is all: its response is let go by a return value.
+        for nth in 1..=2 {
+            let what = format!("{path}, {nth}");
+            let gate = Gate::new(Profile::envoy(), 2);
+            let payment = gate.pay(10_000);
+            gate.host.inject(At::Function("proxy_continue_stream".to_owned(), nth), Effect::Status(10));
+            let first = gate.open(0, path, Some((&payment, &echoed(path))));
+            gate.host.advance(1000);
+            let first = gate.host.reply(first).map(|response| response.status);
+            let held = path == "/after" && nth == 2;
+            if held {
+                assert_eq!(first, Some(503), "{what}");
+            }
+            gate.host.advance(60_000);
+            let again = gate.open(1, path, Some((&payment, &echoed(path))));
+            gate.host.advance(1000);
+            let again = gate.host.reply(again).unwrap();
+            assert!(!held || again.status == 200, "{what}: {again:?}");
+            let shop = gate.shop.borrow();
+            assert!(shop.violations.is_empty(), "{what}: {:#?}", shop.violations);
+            assert!(shop.books.values().all(|book| book.delivered <= 1 && (!held || book.delivered == 1)), "{what}");
+        }
+    }
 }
 
 /// A VM that comes back after a trap and cannot read its configuration serves nothing; the next request starts it again.

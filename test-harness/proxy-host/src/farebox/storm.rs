@@ -204,8 +204,9 @@ const OLD: usize = 64;
 /// Statuses that failing host calls return.
 const STATUSES: [u32; 8] = [1, 2, 3, 4, 7, 8, 10, 12];
 /// Host functions whose failure would be a lie that nothing helps against: a call that left is called unsent, a field
-/// that goes on is called absent. Calls that are truly not sent are the [`Shop`]'s (`not_sent`).
-const LIES: [&str; 2] = ["proxy_http_call", "proxy_remove_header_map_value"];
+/// that goes on is called absent, a response that goes is called held. Calls that are truly not sent are the [`Shop`]'s
+/// (`not_sent`).
+const LIES: [&str; 3] = ["proxy_http_call", "proxy_remove_header_map_value", "proxy_continue_stream"];
 const PATHS: [&str; 8] =
     ["/after", "/other", "/before", "/dear", "/items/7", "/permit/after", "/permit/before", "/named"];
 
