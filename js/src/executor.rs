@@ -27,6 +27,8 @@ struct Executor {
     ready: RefCell<VecDeque<u32>>,
     promises: RefCell<BTreeMap<u32, Promised>>,
     running: Cell<bool>,
+    /// The task that is being polled; 0: none.
+    current: Cell<u32>,
     last: Cell<u32>,
 }
 
@@ -78,7 +80,9 @@ impl Executor {
         let task = self.tasks.borrow_mut().get_mut(&id).and_then(Option::take);
         let Some(mut task) = task else { return };
         let waker = Waker::from(Arc::new(Wakes(id)));
+        self.current.set(id);
         let over = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        self.current.set(0);
         let left = {
             let mut tasks = self.tasks.borrow_mut();
             match tasks.get_mut(&id) {
@@ -103,7 +107,14 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) -> u32 {
     })
 }
 
+/// The task that is being polled; 0: none.
+#[cfg(feature = "agent")]
+pub(crate) fn current() -> u32 {
+    EXECUTOR.with(|executor| executor.current.get())
+}
+
 /// Ends a task where it stands.
+#[cfg(any(test, feature = "gate"))]
 pub(crate) fn end(id: u32) {
     let task = EXECUTOR.with(|executor| executor.tasks.borrow_mut().remove(&id));
     drop(task);

@@ -2,8 +2,9 @@
 
 use crate::executor;
 use crate::lines;
+use crate::random::random;
 use crate::side::Scope;
-use crate::store::{Line, random};
+use crate::store::Line;
 use farebox_core::host::{Answer, Callout, CalloutError, Event, Host, HostError, Level};
 use farebox_core::http::Headers;
 use farebox_core::ledger::remote::Remote;

@@ -12,23 +12,30 @@
 //! | the ledger: in this process, or behind messages | `store` |
 //! | what TypeScript calls: the gate | `gate` |
 //! | what TypeScript calls: one place of a ledger, inside a Durable Object | `place` |
+//! | what TypeScript calls: the agent | `agent` |
+//! | the world, the store and the wallet as the agent sees them | `agent::world` |
+//! | what TypeScript does for one call of an agent | `agent::call` |
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))] // natively nobody calls
 #![allow(unreachable_pub)] // what JavaScript calls is public, and no Rust code reaches it
 
+#[cfg(feature = "agent")]
+mod agent;
 #[cfg(feature = "gate")]
 mod exchange;
-#[cfg(feature = "gate")]
+#[cfg(any(feature = "gate", feature = "agent"))]
 mod executor;
 #[cfg(feature = "gate")]
 mod gate;
 #[cfg(feature = "gate")]
 mod host;
-#[cfg(feature = "gate")]
+#[cfg(any(feature = "gate", feature = "agent"))]
 mod lines;
 #[cfg(feature = "gate")]
 mod place;
+#[cfg(any(feature = "gate", feature = "agent"))]
+mod random;
 #[cfg(feature = "gate")]
 mod side;
 #[cfg(feature = "gate")]

@@ -1,8 +1,8 @@
 //! The ledger: in this process, or at places that messages go to.
 
 use crate::executor;
+use crate::random::random;
 use crate::side::Scope;
-use farebox_core::host::HostError;
 use farebox_core::ledger::StoreError;
 use farebox_core::ledger::local::{Ceilings, Expected, LocalStore, SEED_BYTES, SharedData, SharedError};
 use farebox_core::ledger::remote::{Transport, serve};
@@ -10,23 +10,7 @@ use js_sys::Uint8Array;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use wasm_bindgen::prelude::*;
-
-#[wasm_bindgen]
-extern "C" {
-    /// `crypto.getRandomValues`
-    #[wasm_bindgen(catch, js_namespace = crypto, js_name = getRandomValues)]
-    fn get_random_values(out: &mut [u8]) -> Result<JsValue, JsValue>;
-}
-
-/// Fills `out` from the runtime's cryptographic source.
-pub(crate) fn random(out: &mut [u8]) -> Result<(), HostError> {
-    // The runtime gives at most 64 KiB at a time.
-    for part in out.chunks_mut(32 * 1024) {
-        get_random_values(part).map_err(|_| HostError)?;
-    }
-    Ok(())
-}
+use wasm_bindgen::JsCast;
 
 /// Where messages of the ledger go.
 #[derive(Clone)]

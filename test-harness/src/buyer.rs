@@ -211,7 +211,7 @@ impl Buyer {
         Ok(answer["signature"].as_str().context("no signature")?.to_owned())
     }
 
-    async fn command(&self, mut command: Value) -> Result<Value> {
+    pub(crate) async fn command(&self, mut command: Value) -> Result<Value> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         command["id"] = json!(id);
         let (sender, answer) = oneshot::channel();
@@ -230,6 +230,14 @@ impl Buyer {
     fn send(&self, command: &Value) -> Result<()> {
         let mut stdin = self.stdin.lock().map_err(|_| anyhow!("the buyer's input is gone"))?;
         writeln!(stdin, "{command}").with_context(|| format!("the buyer ended\n{}", self.log_tail()))
+    }
+
+    /// Ends the program at once, as a machine that fails does.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn kill(&self) -> Result<()> {
+        self.process.lock().map_err(|_| anyhow!("the buyer is gone"))?.signal(libc::SIGKILL)
     }
 
     fn log_tail(&self) -> String {

@@ -1,4 +1,5 @@
 // `farebox/gate` for browsers and bundlers: the caller says when to load the module.
+import { compiled, type Loadable } from "../runtime.js";
 import { isProvided, provide } from "./instance.js";
 
 /**
@@ -6,19 +7,9 @@ import { isProvided, provide } from "./instance.js";
  *
  * @param source where it is, or the module itself; if absent, the file beside this one, which bundlers know to ship.
  */
-export async function init(source?: string | URL | Request | Response | BufferSource | WebAssembly.Module): Promise<void> {
+export async function init(source?: Loadable): Promise<void> {
   if (isProvided()) return;
   provide(await compiled(source ?? new URL("../wasm/farebox_gate_bg.wasm", import.meta.url)));
-}
-
-async function compiled(
-  source: string | URL | Request | Response | BufferSource | WebAssembly.Module,
-): Promise<WebAssembly.Module> {
-  if (source instanceof WebAssembly.Module) return source;
-  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return WebAssembly.compile(source);
-  const response = source instanceof Response ? source : await fetch(source);
-  if (!response.ok) throw new Error(`farebox: ${response.url}: ${response.status}`);
-  return WebAssembly.compile(await response.arrayBuffer());
 }
 
 export * from "./index.js";

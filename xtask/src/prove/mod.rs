@@ -1,6 +1,7 @@
 //! `cargo xtask prove <topic>`: claims, each re-measured by running the real thing, and each with a mutation of the
 //! filter under which it must come out false.
 
+mod agent;
 mod edge;
 mod money;
 mod paid_request;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 /// Options of `prove`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to prove: paid-request, money, tokens or edge.
+    /// What to prove: paid-request, money, tokens, edge or agent.
     topic: String,
     /// Only these claims.
     #[arg(long, value_delimiter = ',')]
@@ -85,6 +86,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
         ("money", money::CLAIMS),
         ("tokens", tokens::CLAIMS),
         ("edge", edge::CLAIMS),
+        ("agent", agent::CLAIMS),
     ];
     let Some((topic, claims)) = topics.into_iter().find(|(topic, _)| *topic == options.topic) else {
         bail!("no topic {:?}; there are: {}", options.topic, topics.map(|(topic, _)| topic).join(", "));
@@ -105,6 +107,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             let finding = match topic {
                 "money" => money::claim(*id, &subject).await,
                 "edge" => edge::claim(*id, &subject).await,
+                "agent" => agent::claim(*id, &subject).await,
                 "tokens" => tokens::claim(*id, &subject).await,
                 _ => paid_request::claim(*id, &subject).await,
             };

@@ -21,6 +21,7 @@ use crate::agent::policy::{Policy, Span};
 use crate::agent::purse::Purse;
 use crate::agent::request::Request;
 use crate::crypto::hex;
+use crate::mutant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -361,6 +362,9 @@ impl Counters {
     /// instead of another. Whoever gets it has it alone for a while.
     pub fn resume(&mut self, policy: &Policy, request: &Request, now: u64) -> Option<Resumed> {
         self.tick(policy, now);
+        if mutant::is("forgetful_buyer") {
+            return None;
+        }
         let now = self.clock(now);
         let key = hex::encode(&request.key());
         let id = self.find(|open| {

@@ -8,6 +8,7 @@ use crate::agent::decide::Choice;
 use crate::agent::policy::config::Transfer;
 use crate::agent::request::Request;
 use crate::crypto::{hex, secp256k1, sha256};
+use crate::mutant;
 use crate::rail::x402::eip3009::{Authorization, Domain, uint_word};
 use crate::rail::x402::permit2::{EXACT_PROXY, Permit, UPTO_PROXY};
 use serde_json::Value;
@@ -79,7 +80,7 @@ impl Draft {
                 let authorization = Authorization {
                     from: payer,
                     to: offer.payee.address,
-                    value: uint_word(offer.amount),
+                    value: uint_word(if mutant::is("short_payment") { 1 } else { offer.amount }),
                     valid_after: word(valid_after),
                     valid_before: word(valid_before),
                     nonce,

@@ -1,0 +1,113 @@
+// A WebAssembly instance: one for the whole process, made when it is first needed, and made anew if it ever traps.
+
+/** What wasm-bindgen makes for a module. */
+interface Bindings {
+  initSync(input: { module: WebAssembly.Module }): unknown;
+  __wbg_reset_state(): void;
+  settle(id: number, good: boolean, value: unknown): void;
+}
+
+/** Whatever is under way in the instance and must hear of its end. */
+export interface Mortal {
+  died(): void;
+}
+
+/** Where a module comes from. */
+export type Source = WebAssembly.Module | (() => WebAssembly.Module);
+
+/** What `init` of browsers takes. */
+export type Loadable = string | URL | Request | Response | BufferSource | WebAssembly.Module;
+
+/** The instance of one module. */
+export class Runtime<B extends Bindings> {
+  readonly #bindings: B;
+  readonly #living = new Set<Mortal>();
+  #wasm: Source | undefined;
+  #made = false;
+  #alive = false;
+  #life = 0;
+
+  constructor(bindings: B) {
+    this.#bindings = bindings;
+  }
+
+  /** Says where the module comes from; entries of the package do, before anything else runs. */
+  provide(source: Source): void {
+    this.#wasm ??= source;
+  }
+
+  /** Whether the module is there. */
+  isProvided(): boolean {
+    return this.#wasm !== undefined;
+  }
+
+  /** The instance. */
+  instance(): B {
+    if (!this.#alive) {
+      const wasm = this.#wasm;
+      if (wasm === undefined) {
+        throw new Error("farebox: await init() first; on this platform WebAssembly must be loaded by the caller");
+      }
+      if (this.#made) {
+        this.#bindings.__wbg_reset_state();
+      } else {
+        this.#bindings.initSync({ module: typeof wasm === "function" ? wasm() : wasm });
+        this.#made = true;
+      }
+      this.#alive = true;
+    }
+    return this.#bindings;
+  }
+
+  /** Changes whenever the instance is made anew: what was made in an earlier life means nothing in this one. */
+  currentLife(): number {
+    return this.#life;
+  }
+
+  /** Registers what must hear if the instance dies. */
+  watch(mortal: Mortal): void {
+    this.#living.add(mortal);
+  }
+
+  /** The opposite of {@link watch}. */
+  unwatch(mortal: Mortal): void {
+    this.#living.delete(mortal);
+  }
+
+  /** Calls into the instance. A trap there is the end of it and of everything under way in it. */
+  enter<T>(call: (wasm: B) => T): T {
+    const wasm = this.instance();
+    const before = this.#life;
+    try {
+      return call(wasm);
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError && before === this.#life) {
+        this.#alive = false;
+        this.#life += 1;
+        const all = [...this.#living];
+        this.#living.clear();
+        for (const mortal of all) mortal.died();
+      }
+      throw error;
+    }
+  }
+
+  /** Settles a promise that the instance waits for, unless that was in an earlier life. */
+  settle(inLife: number, id: number, good: boolean, value: unknown): void {
+    if (inLife !== this.#life || !this.#alive) return;
+    try {
+      this.enter((wasm) => wasm.settle(id, good, value));
+    } catch {
+      // Whoever waited has heard of it.
+    }
+  }
+}
+
+/** Compiles a module that a browser or a bundler has. */
+export async function compiled(source: Loadable): Promise<WebAssembly.Module> {
+  if (source instanceof WebAssembly.Module) return source;
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return WebAssembly.compile(source);
+  const response = source instanceof Response ? source : await fetch(source);
+  if (!response.ok) throw new Error(`farebox: ${response.url}: ${response.status}`);
+  return WebAssembly.compile(await response.arrayBuffer());
+}

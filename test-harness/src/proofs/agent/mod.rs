@@ -1,0 +1,12 @@
+//! The npm package's agent: pays our gate and official servers, refuses what means ill, and forgets nothing when it is
+//! killed.
+
+mod crash;
+mod hostile;
+mod pace;
+mod pays;
+
+pub use crash::{Crashes, crashes};
+pub use hostile::{Refusals, hostile, one_of_fifty};
+pub use pace::{Pace, pace};
+pub use pays::{Payments, gate_in_envoy, gate_in_workerd, officials, wallets};
