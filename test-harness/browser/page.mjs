@@ -1,15 +1,15 @@
 // The page of examples/browser-agent in a real browser: a person's story on it, on a phone and on a desktop, light and
 // dark. Prints what was seen, as one line of JSON; judging it is the caller's business.
 //
-// Environment: CHROMIUM, PAGE (its origin), GATE (the gate's origin), SHOTS (folder for screenshots), SPOIL (optional: a
-// fault to build into the page, to see that it is noticed).
+// Environment: CHROMIUM, PAGE (its origin), GATE (the gate's origin), SHOTS (folder for screenshots), FAULT (optional, to see
+// that it is noticed: `unlabelled` takes a label out of the page; others are for an agent that was built with faults).
 import { mkdir } from "node:fs/promises";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const { CHROMIUM, PAGE, GATE, SHOTS, SPOIL } = process.env;
+const { CHROMIUM, PAGE, GATE, SHOTS, FAULT } = process.env;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
 const VIEWS = [
@@ -27,12 +27,13 @@ async function visit(browser, view, scheme) {
     reducedMotion: "reduce",
     locale: "en-GB",
   });
+  if (FAULT) await context.addInitScript((fault) => (globalThis.FAREBOX_MUTANT = fault), FAULT);
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
   page.on("pageerror", (error) => seen.complaints.push(String(error)));
   page.on("console", (message) => {
-    // The browser itself notes every 402.
-    const expected = message.text().includes("status of 402") && message.location().url.startsWith(GATE);
+    // The browser itself notes every 402, and every 403 to a pass that is not good for a route.
+    const expected = /status of 40[23]/.test(message.text()) && message.location().url.startsWith(GATE);
     if (["error", "warning"].includes(message.type()) && !expected) seen.complaints.push(message.text());
   });
   page.on("request", (request) => {
@@ -55,7 +56,19 @@ async function visit(browser, view, scheme) {
   };
   const text = (selector) => page.locator(selector).innerText();
   const budget = () => page.locator("#budget svg").getAttribute("aria-label");
-  const done = () => page.waitForFunction(() => /^(Done|Stopped|This did)/.test(document.querySelector("#state").textContent));
+  // Waits until the errands are run; what is asked meanwhile, and should not be, gets a no.
+  const done = async () => {
+    for (;;) {
+      await page.waitForFunction(
+        () =>
+          /^(Done|Stopped|This did)/.test(document.querySelector("#state").textContent) ||
+          document.querySelector("#approval").open,
+      );
+      if (!(await page.locator("#approval").evaluate((dialog) => dialog.open))) return;
+      seen.complaints.push(`the page asked: ${await text("#approval h2")}`);
+      await page.keyboard.press("Escape");
+    }
+  };
   const entries = () =>
     page.locator("#log > li").evaluateAll((items) =>
       items.reverse().map((item) => ({
@@ -75,7 +88,7 @@ async function visit(browser, view, scheme) {
   await page.goto(PAGE);
   await page.waitForSelector("#errands li");
   seen.before = { run: await page.locator("#run").isDisabled(), budget: await budget() };
-  if (SPOIL === "unlabelled") await page.evaluate(() => document.querySelector("label[for=total]").remove());
+  if (FAULT === "unlabelled") await page.evaluate(() => document.querySelector("label[for=total]").remove());
   await look("1-before", { whole: true });
 
   // An amount that is none is refused, in words.
@@ -86,7 +99,7 @@ async function visit(browser, view, scheme) {
 
   await limit("total", "0.40");
   await page.click("#set");
-  await page.waitForFunction(() => !document.querySelector("#run").disabled);
+  await page.waitForFunction(() => document.querySelector("#budget .left").textContent.includes("of $0.40"));
   seen.set = await budget();
 
   // All errands; the large one is asked about.
@@ -111,7 +124,7 @@ async function visit(browser, view, scheme) {
   const buttons = page.locator("#log button");
   for (let nth = 0; nth < (await buttons.count()); nth += 1) {
     await buttons.nth(nth).click();
-    await page.locator("#receipt summary").click();
+    await page.locator("#receipt summary").first().click();
     if (nth === 0) await look("6-receipt");
     seen.receipts.push({
       title: await text("#receipt h2"),
@@ -126,7 +139,7 @@ async function visit(browser, view, scheme) {
 
   // A reload fills nothing.
   await page.reload();
-  await page.waitForFunction(() => !document.querySelector("#run").disabled);
+  await page.waitForFunction(() => document.querySelector("#budget .left").textContent.includes("of $0.40"));
   seen.reloaded = await budget();
 
   // More than before is for a person to say; and what they are asked about, they can refuse.

@@ -29,6 +29,7 @@ struct Good {
 }
 
 const GOODS: [Good; 9] = [
+    Good { path: "/shop/hours", title: "Opening hours", about: "free", price: None, says: "Open from 9 to 18." },
     Good {
         path: "/shop/weather",
         title: "Weather in Lisbon",
@@ -85,7 +86,6 @@ const GOODS: [Good; 9] = [
         price: Some("$0.15"),
         says: "Nine stops, 14 km, 3 hours on foot.",
     },
-    Good { path: "/shop/hours", title: "Opening hours", about: "free", price: None, says: "Open from 9 to 18." },
 ];
 
 /// The policy of most tests, and the shop's routes, for pages of one origin.

@@ -4,6 +4,7 @@ import {
   createAgent,
   indexedDbStore,
   sessionKey,
+  webCryptoHolder,
   type Agent,
   type AgentEvent,
   type Question,
@@ -116,6 +117,8 @@ export class Buyer {
       policy: policyFor(limits, kept.serial, this.demo, this.keys),
       wallet: sessionKey(this.demo.wallet.key),
       store: indexedDbStore({ name: kept.store }),
+      // Passes are bound to a key that never leaves the browser.
+      holder: webCryptoHolder({ name: `${kept.store}-holder` }),
       ask: (question) => this.page.approve(question),
       onEvent: (event) => this.page.happened(event),
     });

@@ -75,8 +75,6 @@ async function runAll(errands: Errand[]): Promise<void> {
   const starter = document.activeElement;
   showRunning(true);
   stop.focus({ preventScroll: true });
-  // What is reserved, and not yet paid, is in the store alone.
-  const watch = setInterval(() => void drawStanding(), 200);
   const before = entries.length;
   for (const errand of errands) {
     if (running.signal.aborted) break;
@@ -86,7 +84,6 @@ async function runAll(errands: Errand[]): Promise<void> {
   const done = entries.slice(before);
   const got = done.filter((entry) => ["paid", "token", "free"].includes(entry.state)).length;
   say(`${running.signal.aborted ? "Stopped" : "Done"}: ${got} of ${done.length} bought.`);
-  clearInterval(watch);
   running = undefined;
   // Whoever has gone elsewhere meanwhile stays there.
   const stayed = document.activeElement === stop || document.activeElement === document.body;
@@ -101,6 +98,7 @@ async function runOne(errand: Errand, signal: AbortSignal): Promise<void> {
     url: buyer.demo.gate + errand.path,
     state: "asking",
     decisions: [],
+    receipts: [],
   };
   entries.push(entry);
   current = entry;
@@ -201,8 +199,8 @@ form.addEventListener("submit", (event) => {
       const set = await buyer.set(limits);
       if (!set && buyer.limits) showLimits(form, buyer.limits);
       say(set ? `The agent may spend ${dollars(limits.total)}.` : "The limits stay as they were.");
-      showRunning(running !== undefined);
       await drawStanding();
+      showRunning(running !== undefined);
     });
   }
 });
@@ -237,6 +235,6 @@ await attempt(async () => {
   showShop(demo);
   run.addEventListener("click", () => void attempt(() => runAll(demo.errands)));
   if (buyer.limits) showLimits(form, buyer.limits);
-  showRunning(false);
   await drawStanding();
+  showRunning(false);
 });

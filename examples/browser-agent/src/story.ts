@@ -1,5 +1,5 @@
 // The story of each errand, told by the events of the agent.
-import type { AgentEvent, Decision, Payment } from "farebox/agent";
+import type { AgentEvent, Decision, Payment, Receipt } from "farebox/agent";
 import { dollars, priced } from "./money";
 
 /** Where an errand stands. */
@@ -16,10 +16,14 @@ export interface Entry {
   /** Every decision about it, in order: asking a person makes it two. */
   decisions: Decision[];
   payment?: Payment;
+  /** Receipts, as the engine has checked them. */
+  receipts: Receipt[];
   /** The seller's answer, or the beginning of it. */
   answer?: string;
   /** What went wrong. */
   error?: string;
+  /** What else there is to say. */
+  note?: string;
 }
 
 /** What an event changes of an errand. */
@@ -35,31 +39,33 @@ export function tell(entry: Entry, event: AgentEvent): void {
     }
     case "payment":
       entry.payment = event.payment;
-      if (event.payment.reservation.text !== undefined) entry.price = priced(event.payment.reservation.text);
       entry.state = event.payment.outcome === "charged" ? "paid" : "failed";
       if (event.payment.charged !== undefined) entry.price = dollars(BigInt(event.payment.charged));
       break;
-    case "token":
+    case "receipt":
+      entry.receipts.push(event.receipt);
+      break;
+    case "token": {
+      const calls = event.token.left.find(({ unit }) => unit === "call");
       entry.state = "token";
-      entry.price = event.token.calls === undefined ? "by pass" : `${event.token.calls} calls left`;
+      delete entry.price;
+      if (calls !== undefined) entry.note = `${calls.amount} calls are left of the pass.`;
+      break;
+    }
+    case "tokenKept":
+      entry.note = "This is a pass; the next calls go by it.";
       break;
     default:
   }
+}
+
+/** Whether every receipt that came is good, and one did. */
+export function isProven({ payment, receipts }: Entry): boolean {
+  return receipts.length > 0 && receipts.every(({ good }) => good) && payment?.faults.length === 0;
 }
 
 /** What the best offer asks for, as the rules have it: of those that can be paid, or else the first. */
 function asked({ explanation: { offers } }: Decision): string | undefined {
   const best = offers.find(({ rank }) => rank.place === "1") ?? offers[0];
   return best?.verdicts.find(({ numbers }) => numbers.asks?.endsWith(" usd"))?.numbers.asks;
-}
-
-/** What a receipt says: the payload of its JWS, which the engine has verified. */
-export function claims(jws: string | undefined): Record<string, unknown> {
-  try {
-    const [, payload = ""] = jws?.split(".") ?? [];
-    const bytes = Uint8Array.from(atob(payload.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
-  } catch {
-    return {};
-  }
 }

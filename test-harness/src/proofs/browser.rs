@@ -276,21 +276,15 @@ impl Shop {
 }
 
 /// Four people visit the page: on a phone and on a desktop, in light and in dark. Screenshots are written into
-/// `target/browser-agent/`. `spoil` builds a fault into the page, which must be found.
+/// `target/browser-agent/`. `fault` is one that the page or its agent is to have, and that must be found.
 ///
 /// # Errors
 /// If a part does not start, or the page does not come to where it should.
-pub async fn browsed(
-    tools: &Tools,
-    filter: &Path,
-    package: &Package,
-    env: &[(String, String)],
-    spoil: Option<&str>,
-) -> Result<Browsed> {
+pub async fn browsed(tools: &Tools, filter: &Path, package: &Package, fault: Option<&str>) -> Result<Browsed> {
     let progress = |step: &str| eprintln!("· {step}");
     let (browser, workers) = (tools.browser(&progress)?, tools.workers(&progress)?);
     let page = build_page(&workers, package)?;
-    let shop = Shop::start(tools, filter, env).await?;
+    let shop = Shop::start(tools, filter, &[]).await?;
     shop.open(&page)?;
     let stack = &shop.stack;
     let before = stack.chain.balance(PAYEE.address).await?;
@@ -298,8 +292,8 @@ pub async fn browsed(
     let shots = workspace_dir().join("target/browser-agent");
     let mut script = browser.script("page.mjs");
     script.env("PAGE", shop.site.origin()).env("GATE", &stack.origin).env("SHOTS", &shots);
-    if let Some(spoil) = spoil {
-        script.env("SPOIL", spoil);
+    if let Some(fault) = fault {
+        script.env("FAULT", fault);
     }
     let mut script = tokio::process::Command::from(script);
     let output = tokio::time::timeout(Duration::from_secs(300), script.kill_on_drop(true).output()).await;
@@ -312,7 +306,7 @@ pub async fn browsed(
     for hit in &hits {
         *served.entry(hit.path().to_owned()).or_default() += 1;
     }
-    let secrets = ["payment-signature", "capability-token", "authorization", "signature"];
+    let secrets = ["payment-signature", "x-payment", "capability-token", "authorization"];
     let transfers = stack.chain.transfers_to(PAYEE.address).await?;
     Ok(Browsed {
         version: seen.version,

@@ -1,6 +1,6 @@
 // The two dialogs: a question that only a person answers, and a receipt.
 import { dollars } from "../money";
-import { claims, type Entry } from "../story";
+import { isProven, type Entry } from "../story";
 import { el, facts, fill, type Child } from "./element";
 
 /** A question for the person at the page. */
@@ -48,14 +48,16 @@ export function ask(dialog: HTMLDialogElement, asked: Asked, signal?: AbortSigna
   });
 }
 
-/** Opens the receipt of an errand. */
+/** What a receipt is, by its kind. */
+const KINDS = { call: "The gate's receipt", payment: "x402's receipt" };
+
+/** Opens the receipts of an errand. */
 export function showReceipt(dialog: HTMLDialogElement, entry: Entry): void {
   const payment = entry.payment;
   if (!payment) return;
-  const { reservation, receiptJws } = payment;
-  const good = payment.receipt !== undefined && payment.faults.length === 0;
-  const said = claims(receiptJws);
-  const issued = said.issuedAt ?? said.iat;
+  const { reservation } = payment;
+  const good = isProven(entry);
+  const wrong = [...payment.faults, ...entry.receipts.flatMap((receipt) => receipt.wrong ?? [])];
   fill(
     dialog,
     el(
@@ -67,7 +69,7 @@ export function showReceipt(dialog: HTMLDialogElement, entry: Entry): void {
         { class: good ? "verdict good" : "verdict bad" },
         good
           ? "Verified: signed with the shop's key, for this payment and this request."
-          : `Not good: ${payment.faults.join(", ") || "nobody who counts has signed it"}.`,
+          : `Not good: ${wrong.join(", ") || "there is none"}.`,
       ),
       el("p", { class: "amount" }, dollars(BigInt(payment.charged ?? reservation.amount))),
       el(
@@ -75,23 +77,29 @@ export function showReceipt(dialog: HTMLDialogElement, entry: Entry): void {
         { class: "facts" },
         ...facts([
           ["For", `${reservation.method} ${reservation.url}`, "code"],
-          ["Issued", typeof issued === "number" ? new Date(issued * 1000).toLocaleString() : undefined],
+          ["Decided", new Date(reservation.at * 1000).toLocaleString()],
           ["Paid to", reservation.payee, "code"],
           ["Paid by", reservation.payer, "code"],
           ["Transaction", payment.transaction, "code"],
-          ["Signed with key", payment.receipt, "code"],
+          ["Signed with key", entry.receipts[0]?.signer, "code"],
         ]),
       ),
-      receiptJws !== undefined &&
+      ...entry.receipts.map(({ kind, claims, text }) =>
         el(
           "details",
           {},
-          el("summary", {}, "As it was signed"),
-          el("pre", { tabindex: "0", role: "region", "aria-label": "What it says" }, JSON.stringify(said, null, 2)),
-          el("pre", { tabindex: "0", role: "region", "aria-label": "The receipt as a JWS" }, receiptJws),
+          el("summary", {}, KINDS[kind]),
+          sheet(`What ${KINDS[kind]} says`, JSON.stringify(claims, null, 2)),
+          sheet(`${KINDS[kind]} as it was signed`, text),
         ),
+      ),
       el("div", { class: "buttons" }, el("button", { class: "quiet", autofocus: "" }, "Close")),
     ),
   );
   dialog.showModal();
+}
+
+/** A text that scrolls, also by the keyboard. */
+function sheet(label: string, text: string): HTMLElement {
+  return el("pre", { tabindex: "0", role: "region", "aria-label": label }, text);
 }

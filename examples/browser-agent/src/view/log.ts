@@ -1,7 +1,7 @@
 // One line for each errand: what was decided, and below it why.
 import { ruleName } from "../reasons";
 import type { Decision, Verdict } from "farebox/agent";
-import type { Entry, State } from "../story";
+import { isProven, type Entry, type State } from "../story";
 import { priced } from "../money";
 import { el, fill, type Child } from "./element";
 
@@ -53,17 +53,18 @@ function lines(entry: Entry, open: boolean, actions: LogActions): Child[] {
     ),
     entry.error !== undefined && el("p", { class: "why" }, entry.error),
     entry.answer !== undefined && el("p", { class: "answer" }, entry.answer),
+    entry.note !== undefined && el("p", { class: "note" }, entry.note),
     el(
       "div",
       { class: "more" },
       entry.decisions.length > 0 && reasons(entry, open),
-      entry.payment !== undefined && receiptButton(entry, actions),
+      entry.payment?.outcome === "charged" && receiptButton(entry, actions),
     ),
   ];
 }
 
 function receiptButton(entry: Entry, actions: LogActions): HTMLElement {
-  const good = entry.payment?.receipt !== undefined && entry.payment.faults.length === 0;
+  const good = isProven(entry);
   const button = el(
     "button",
     { type: "button", class: good ? "quiet good" : "quiet bad", "aria-haspopup": "dialog" },
