@@ -2,9 +2,9 @@
 //
 //   PORT=… FACILITATOR=http://… PAYEE=0x… node sellers.mjs express | express-upto | hono | express-v1
 //
-//   express        `@x402/express`: GET /paid, exact; GET /permit2, exact by Permit2
+//   express        `@x402/express`: GET /paid, exact
 //   express-upto   `@x402/express`: GET /metered, upto $0.02, of which 7000 units are charged
-//   hono           `@x402/hono` on Node: GET /paid
+//   hono           `@x402/hono` on Node: GET /paid, GET /report
 //   express-v1     `x402-express` 1.2, version 1 of the protocol: GET /paid
 const { PORT = "0", FACILITATOR, PAYEE, NETWORK = "eip155:84532" } = process.env;
 const [kind] = process.argv.slice(2);
@@ -20,7 +20,7 @@ async function v2() {
   return { facilitator: new HTTPFacilitatorClient({ url: FACILITATOR }), registerExactEvmScheme, UptoEvmScheme };
 }
 
-async function express(upto) {
+async function express() {
   const { default: express } = await import("express");
   const { paymentMiddleware, setSettlementOverrides, x402ResourceServer } = await import("@x402/express");
   const { facilitator, registerExactEvmScheme, UptoEvmScheme } = await v2();
@@ -54,13 +54,9 @@ async function hono() {
   const server = new x402ResourceServer(facilitator);
   registerExactEvmScheme(server, {});
   const app = new Hono();
-  app.use(
-    paymentMiddleware(
-      { "GET /paid": route({ network: NETWORK, payTo: PAYEE, maxTimeoutSeconds: 300, scheme: "exact", price }) },
-      server,
-    ),
-  );
-  app.get("/paid", (c) => c.json(answer));
+  const offer = route({ network: NETWORK, payTo: PAYEE, maxTimeoutSeconds: 300, scheme: "exact", price });
+  app.use(paymentMiddleware({ "GET /paid": offer, "GET /report": offer }, server));
+  for (const path of ["/paid", "/report"]) app.get(path, (c) => c.json(answer));
   return { listen: (port, host, ready) => serve({ fetch: app.fetch, port, hostname: host }, ready) };
 }
 

@@ -25,6 +25,9 @@
 //! | [`wasm`] | builds the workspace's filters |
 //! | [`package`] | makes the npm package |
 //! | [`workerd`] | workerd, the runtime of Cloudflare's workers, with a gate in it |
+//! | [`browser`] | Chromium, and the page of `examples/browser-agent` |
+//! | [`site`] | a server for that page |
+//! | [`shop`] | what the demo sells, and what the page is told of it |
 //! | [`process`] | children that cannot outlive the rig, free ports, waiting until ready |
 //! | [`stack`] | all of it together, and the policy of most tests |
 //! | [`scenario`] | what tests and proofs try on a stack |
@@ -64,6 +67,7 @@
 
 pub mod accounts;
 pub mod agent;
+pub mod browser;
 pub mod buyer;
 pub mod chain;
 pub mod clients;
@@ -82,6 +86,8 @@ pub mod proofs;
 pub mod raw;
 pub mod replay;
 pub mod scenario;
+pub mod shop;
+pub mod site;
 pub mod stack;
 pub mod tools;
 pub mod upstream;

@@ -13,12 +13,15 @@ use crate::{Buyer, Chain, Envoy, EnvoyConfig, Facilitator, Tools, Upstream, acco
 /// A last change to something.
 pub type Change<T> = Box<dyn FnOnce(&mut T) + Send>;
 
+/// Makes a policy from the origin that clients use (`http://127.0.0.1:<port>`).
+pub type PolicyOf = Box<dyn FnOnce(&str) -> Value + Send>;
+
 /// How a stack is to be.
 pub struct Plan {
     /// The filter's `.wasm`.
     pub filter: PathBuf,
-    /// The policy, made from the origin that clients use (`http://127.0.0.1:<port>`).
-    pub policy: fn(&str) -> Value,
+    /// The policy.
+    pub policy: PolicyOf,
     /// Envoy's worker threads.
     pub workers: u32,
     /// Whether the policy is given as a structure (`Struct`), as in YAML, instead of as text.
@@ -35,10 +38,10 @@ pub struct Plan {
 
 impl Plan {
     /// Two workers, the policy as a structure.
-    pub fn new(filter: impl Into<PathBuf>, policy: fn(&str) -> Value) -> Self {
+    pub fn new(filter: impl Into<PathBuf>, policy: impl FnOnce(&str) -> Value + Send + 'static) -> Self {
         Self {
             filter: filter.into(),
-            policy,
+            policy: Box::new(policy),
             workers: 2,
             structured: true,
             stop_iteration: false,

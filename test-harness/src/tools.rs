@@ -89,7 +89,7 @@ impl Tools {
         let envoy = ensure_envoy(&dir, progress)?;
         let python = ensure_python_packages(&dir, progress)?;
         let anvil = ensure_node_packages(&dir.join("node"), progress)?;
-        copy_scripts(&dir.join("node"))?;
+        copy_scripts("node", &dir.join("node"))?;
         Ok(Self { dir, envoy, anvil, python })
     }
 
@@ -178,7 +178,7 @@ pub fn workspace_dir() -> PathBuf {
     dir
 }
 
-fn harness_dir() -> PathBuf {
+pub(crate) fn harness_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -271,7 +271,7 @@ fn ensure_node_packages(node: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf>
 }
 
 /// Installs what `source` names into `folder`, once, and gives what `found` finds there.
-fn ensure_packages<T>(
+pub(crate) fn ensure_packages<T>(
     source: &Path,
     folder: &Path,
     what: &str,
@@ -311,20 +311,20 @@ fn require_node() -> Result<()> {
     }
 }
 
-/// Modules find their packages from where they lie, so our scripts are copied beside `node_modules`.
-fn copy_scripts(node: &Path) -> Result<()> {
-    for entry in fs::read_dir(harness_dir().join("node"))? {
+/// Modules find their packages from where they lie, so our scripts are copied from a folder of ours beside `node_modules`.
+pub(crate) fn copy_scripts(ours: &str, beside: &Path) -> Result<()> {
+    for entry in fs::read_dir(harness_dir().join(ours))? {
         let path = entry?.path();
         let (Some(name), Some("mjs" | "py")) = (path.file_name(), path.extension().and_then(|e| e.to_str())) else {
             continue;
         };
         let script = fs::read(&path)?;
-        let copy = node.join(name);
+        let copy = beside.join(name);
         if fs::read(&copy).is_ok_and(|old| old == script) {
             continue;
         }
         // A script that is being started elsewhere is read whole.
-        let part = node.join(format!("{}.part", name.display()));
+        let part = beside.join(format!("{}.part", name.display()));
         fs::write(&part, script)?;
         fs::rename(part, copy)?;
     }
@@ -337,7 +337,7 @@ fn find_anvil(node: &Path) -> Option<PathBuf> {
 }
 
 /// A packaged binary, or the one on the PATH.
-fn find_binary(folder: &Path, packaged: &str, name: &str) -> Option<PathBuf> {
+pub(crate) fn find_binary(folder: &Path, packaged: &str, name: &str) -> Option<PathBuf> {
     let on_path = || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|p| p.is_file());
     Some(folder.join(packaged)).filter(|path| path.is_file()).or_else(on_path)
 }

@@ -2,7 +2,7 @@
 
 use rig::agent::Agents;
 use rig::package::{self, Package};
-use rig::proofs::agent;
+use rig::proofs::{agent, package as installs};
 use rig::tools::WorkerTools;
 use rig::{Tools, wasm};
 
@@ -45,11 +45,11 @@ async fn challenges_that_mean_ill_are_refused_for_the_right_reason_before_anythi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_agents_module_is_no_larger_than_it_should_be() {
-    let (_, _, package) = made();
-    let module = package.module("agent");
-    let (bytes, gzip) = (std::fs::metadata(&module).unwrap().len(), package::gzip(&module).unwrap());
-    let (most, most_gzip) = package::most("agent");
+async fn the_agents_snippets_run_as_written_and_its_module_is_no_larger_than_it_should_be() {
+    let (tools, workers, package) = made();
+    let found = installs::agent_installed(&tools, &workers, &package).await.unwrap();
+    assert!(found.holds(), "{found:#?}");
+    let ((bytes, gzip), (most, most_gzip)) = (found.module, package::most("agent"));
     assert!(bytes <= most && gzip <= most_gzip, "{bytes} bytes, {gzip} as gzip");
-    eprintln!("{bytes} bytes, {gzip} as gzip");
+    eprintln!("{found:?}, {:?}", agent::pace(&tools, &package).unwrap());
 }

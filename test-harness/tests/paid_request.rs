@@ -226,11 +226,11 @@ async fn an_outage_is_a_503_and_a_settlement_without_an_answer_is_never_a_402() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_facilitator_that_keeps_failing_is_left_alone_in_view_and_works_again_without_a_restart() {
     let mut plan = Plan { workers: 1, ..plan_with(&[]) };
-    plan.policy = |origin| {
+    plan.policy = Box::new(|origin| {
         let mut policy = test_policy(origin);
         policy["facilitators"][0]["breaker"] = serde_json::json!({ "failures": 2, "open_seconds": 3 });
         policy
-    };
+    });
     let stack = Stack::start(tools(), plan).await.unwrap();
     let payment = scenario::sign(&stack, "/plain/after").await.unwrap();
     let metric = async |name: &str, tag: &str| {

@@ -6,8 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use rig::accounts::{BUYER, PAYEE};
+use rig::proofs::browser::Shop;
 use rig::scenario::{self, Got, Paid};
-use rig::{Plan, Stack};
+use rig::{Stack, Tools};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -39,15 +40,15 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     };
     let wasm_bytes = build::size(&filter)?;
     eprintln!("· starting the chain, the facilitator, the upstream, Envoy and a buyer");
-    let mut plan = Plan::new(filter, rig::stack::test_policy);
+    let mut env = Vec::new();
     for variable in &options.env {
         let (name, value) = variable.split_once('=').context("--env wants NAME=VALUE")?;
-        plan = plan.env(name, value);
+        env.push((name.to_owned(), value.to_owned()));
     }
-    let stack = Stack::start(&tools, plan).await?;
-    let story = tell(&stack).await?;
+    let shop = Shop::start(&tools, &filter, &env).await?;
+    let story = tell(&shop.stack).await?;
     if options.keep {
-        keep(&stack).await?;
+        keep(&tools, &shop).await?;
     }
     if options.json {
         let mut line = story.json.clone();
@@ -130,7 +131,8 @@ fn challenge(got: &Got) -> Result<Value> {
     Ok(serde_json::from_slice(&STANDARD.decode(header)?)?)
 }
 
-async fn keep(stack: &Stack) -> Result<()> {
+async fn keep(tools: &Tools, shop: &Shop) -> Result<()> {
+    let stack = &shop.stack;
     say("Everything keeps running until Ctrl-C. Try:");
     show(&format!("curl -i {}", stack.url("/plain/after")));
     show(&format!("curl -i {}", stack.url("/plain/free")));
@@ -140,7 +142,20 @@ async fn keep(stack: &Stack) -> Result<()> {
     show("a payment for /plain/users/42, good for two minutes; send it twice:");
     show(&format!("curl -i {} -H 'PAYMENT-SIGNATURE: {payment}'", stack.url("/plain/users/42")));
     show(&format!("metrics: curl -s {}/stats/prometheus | grep farebox", stack.envoy.admin_url()));
+    say("And a page on which an agent buys here, within limits that you set:");
+    // What is there already stays, whatever becomes of the page.
+    match open_page(tools, shop) {
+        Ok(()) => show(&format!("open {}/", shop.site.origin())),
+        Err(error) => show(&format!("the page could not be made: {error:#}")),
+    }
     std::future::pending().await
+}
+
+/// Makes the page of `examples/browser-agent`, and serves it.
+fn open_page(tools: &Tools, shop: &Shop) -> Result<()> {
+    let package = build::package(tools)?;
+    let workers = tools.workers(&|step| eprintln!("· {step}"))?;
+    shop.open(&rig::browser::build_page(&workers, &package)?)
 }
 
 fn say(line: &str) {

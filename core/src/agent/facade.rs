@@ -35,6 +35,7 @@ use super::challenge::Challenge;
 use super::counters::{Adopted, Counters, Outcome};
 use super::decide;
 use super::flow::keys;
+use super::import;
 use super::money::{self, AccountId, AssetId};
 use super::pay::{Binding, Draft, SessionKey, guard};
 use super::policy::Policy;
@@ -568,6 +569,49 @@ pub fn purse(text: &str) -> Result<Purse, String> {
     });
     let accounts = accounts.collect::<Result<_, String>>()?;
     Ok(Purse { accounts, keeps_tokens: written.keeps_tokens, holder: None })
+}
+
+/// A grant of a wallet or a mandate of a user as a policy ([`import`]): `kind` is `erc7715`, `spend_permission` or `ap2`,
+/// `frame` is `{hosts?, unit?, assets?, serial?}`.
+///
+/// # Errors
+/// A JSON object `{error: {code: "not_imported", detail, path}}`.
+pub fn import(kind: &str, grant: &str, frame: &str) -> Result<String, String> {
+    imported(kind, grant, frame).map_err(|failed| failed.json().to_string())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFrame {
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    unit: String,
+    #[serde(default)]
+    assets: Vec<Value>,
+    #[serde(default)]
+    serial: u64,
+}
+
+fn imported(kind: &str, grant: &str, frame: &str) -> Result<String, Failed> {
+    let bad = |error: &dyn std::fmt::Display| Failed::new("bad_operation", error);
+    let frame = json::parse(frame.as_bytes(), MAX_BYTES, MAX_DEPTH).map_err(|error| bad(&error))?;
+    let WrittenFrame { hosts, unit, assets, serial } =
+        WrittenFrame::deserialize(&frame).map_err(|error| bad(&error))?;
+    let frame = import::Frame { hosts, unit, assets, serial };
+    let read = match kind {
+        "erc7715" => import::erc7715,
+        "spend_permission" => import::spend_permission,
+        "ap2" => import::ap2,
+        _ => return Err(bad(&"kind is erc7715, spend_permission or ap2")),
+    };
+    let imported = read(grant.as_bytes(), &frame).map_err(|not| {
+        let mut failed = Failed::new("not_imported", &not);
+        failed.more.insert("path".to_owned(), not.path.into());
+        failed
+    })?;
+    let (policy, account, notes) = (imported.policy, imported.account, imported.notes);
+    Ok(json!({ "policy": policy, "account": account, "notes": notes }).to_string())
 }
 
 fn read_request(written: WrittenRequest) -> Result<Request, Failed> {

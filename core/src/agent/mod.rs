@@ -129,6 +129,7 @@ mod event;
 pub mod facade;
 mod flow;
 mod holder;
+pub mod import;
 pub mod money;
 mod pattern;
 pub mod pay;

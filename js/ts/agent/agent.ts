@@ -1,5 +1,5 @@
 // The agent: a policy, a wallet and a store, and requests on their way.
-import { CallSide, type Environment, type Outcome, type Prepared } from "./call.js";
+import { CallSide, discard, type Environment, type Outcome, type Prepared } from "./call.js";
 import { currentLife, enter, instance } from "./instance.js";
 import { event, explanationText, failure, payment, policyFailure, told } from "./told.js";
 import {
@@ -130,7 +130,7 @@ class Buyer implements Agent {
       if (error instanceof ApprovalNeeded && asks < ASKS && (await this.#asked(error.question))) continue;
       // Whoever has gone does not want to hear of anything else; what was sent stays reserved.
       if (error instanceof PaymentDoubtful || error === call.side.cause) request.signal.throwIfAborted();
-      if (!(error instanceof AgentError && "response" in error)) void call.side.last?.body?.cancel().catch(() => {});
+      if (!(error instanceof AgentError && "response" in error)) discard(call.side.last);
       this.#tell(method, url, { type: "failed", error });
       throw error;
     }
@@ -183,7 +183,7 @@ class Buyer implements Agent {
     );
     const error = failure(outcome.reply, { cause: side.cause, response: side.last });
     if (error !== undefined) throw error;
-    void side.last?.body?.cancel().catch(() => {});
+    discard(side.last);
     const plan = told<{ plan: string; status?: number; token?: TokenInfo; decision?: Decision }>(outcome.reply);
     const status = side.last === undefined ? {} : { status: side.last.status };
     const { token, decision } = plan;

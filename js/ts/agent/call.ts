@@ -70,7 +70,7 @@ export class CallSide implements Contract {
       const response = await this.#environment.send(aside);
       return [lines(response), response];
     }
-    this.#discard(undefined);
+    discard(this.last);
     const copy = new Request(url, {
       ...carried(request),
       method,
@@ -156,20 +156,13 @@ export class CallSide implements Contract {
 
   done(reply: string, response: Response | undefined): void {
     unwatch(this);
-    this.#discard(response);
+    // Where there is no response, whoever throws the error decides about the last one.
+    if (response !== undefined && response !== this.last) discard(this.last);
     this.#resolve({ reply: JSON.parse(reply), response });
   }
 
   died(): void {
     this.#reject(new AgentError("trapped", "the WebAssembly instance has failed; what was sent stays reserved"));
-  }
-
-  /** Lets go of the last response, unless it is this one or the caller may still want it. */
-  #discard(kept: Response | undefined): void {
-    const { last } = this;
-    // A 402 that is refused goes to the caller with its error.
-    if (last === undefined || last === kept || (kept === undefined && last.status === 402)) return;
-    void last.body?.cancel().catch(() => {});
   }
 
   #settleWith(id: number, promise: Promise<unknown>): void {
@@ -181,6 +174,11 @@ export class CallSide implements Contract {
       },
     );
   }
+}
+
+/** Lets go of a response that nobody reads. */
+export function discard(response: Response | undefined): void {
+  void response?.body?.cancel().catch(() => {});
 }
 
 /** Whatever a request says of how it is to be sent, besides its redirects. Runtimes know some of these. */

@@ -10,10 +10,12 @@
 //! | [`tokens`] | passes, calls with tokens, delegation, revocation, credits, restarts |
 //! | [`edge`] | tokens and overhead of the npm package's gate in workerd |
 //! | [`agent`] | the npm package's agent pays, refuses, is killed |
+//! | [`browser`] | the page of `examples/browser-agent` in Chromium |
 //! | [`package`] | the npm package as its users would install it |
 //! | [`host_faults`] | the proxy answers past the filter, traps, gets a new configuration |
 
 pub mod agent;
+pub mod browser;
 pub mod clients;
 pub mod edge;
 pub mod failover;

@@ -10,12 +10,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::accounts::BUYER;
+use crate::agent::Seller;
 use crate::package::{Package, gzip};
 use crate::process::{Process, Streams, free_port, wait_for};
 use crate::scenario::Got;
 use crate::tools::{WorkerTools, run, workspace_dir};
 use crate::workerd::Config;
-use crate::{Workerd, scenario};
+use crate::{Chain, Facilitator, Tools, Workerd, scenario};
 
 /// What the README's port is written as.
 const PORT: &str = "8787";
@@ -100,6 +102,82 @@ pub async fn installed(workers: &WorkerTools, package: &Package) -> Result<Insta
     figures.page = page(project.path(), &find("js")?)?;
     Ok(figures)
 }
+
+/// What came of the agent's snippets.
+#[derive(Clone, Debug, Default)]
+pub struct AgentInstalled {
+    /// Bytes of the agent's WebAssembly, and as gzip.
+    pub module: (u64, u64),
+    /// Bytes of the JavaScript of the README's program for Node, bundled and minified, and as gzip.
+    pub script: (u64, u64),
+    /// What the README's program for Node prints: the first time, when its budgets are filled, and the next.
+    pub node: [Vec<String>; 2],
+    /// What the types say of it: empty if nothing is wrong.
+    pub types: String,
+}
+
+impl AgentInstalled {
+    /// Whether everything ran as written.
+    pub fn holds(&self) -> bool {
+        let paid = ["200 {\"message\":\"paid\"}", "paid 0.01 usd"];
+        self.types.is_empty() && self.node.iter().all(|printed| printed == &paid)
+    }
+}
+
+/// Installs the package into an empty project, and runs what the README has of the agent, at a server that sells by
+/// `@x402/hono`.
+///
+/// # Errors
+/// If something does not install, or start.
+pub async fn agent_installed(tools: &Tools, workers: &WorkerTools, package: &Package) -> Result<AgentInstalled> {
+    let readme = fs::read_to_string(workspace_dir().join("js/README.md"))?;
+    let files = snippets(&readme);
+    let mut figures = AgentInstalled {
+        module: (fs::metadata(package.module("agent"))?.len(), gzip(&package.module("agent"))?),
+        ..AgentInstalled::default()
+    };
+    let chain = Chain::start(tools).await?;
+    let facilitator = Facilitator::start(tools, &chain).await?;
+    let seller = Seller::start(tools, "hono", &facilitator).await?;
+    let port = seller.origin.rsplit(':').next().unwrap_or_default();
+    let project = project(package, &files, &["agent.mjs", "spending.json"], &[], port)?;
+    for (printed, argument) in figures.node.iter_mut().zip(["begin", "again"]) {
+        let mut node = Command::new("node");
+        node.args(["agent.mjs", argument]).env("AGENT_KEY", BUYER.key).current_dir(project.path());
+        *printed = run(&mut node, "the README's agent")?.lines().map(str::to_owned).collect();
+    }
+    let bundle = project.path().join("bundle.js");
+    let mut esbuild = workers.bin("esbuild");
+    esbuild.args(["agent.mjs", "--bundle", "--format=esm", "--minify", "--platform=node", "--log-level=warning"]);
+    run(esbuild.arg(format!("--outfile={}", bundle.display())).current_dir(project.path()), "esbuild")?;
+    figures.script = (fs::metadata(&bundle)?.len(), gzip(&bundle)?);
+    // The declarations are good for whoever checks types strictly.
+    fs::write(project.path().join("typed.mts"), TYPED)?;
+    let mut typescript = workers.bin("tsc");
+    typescript.args(["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "typed.mts"]);
+    figures.types = run(typescript.current_dir(project.path()), "the TypeScript compiler")
+        .map_or_else(|error| format!("{error:#}"), |_| String::new());
+    Ok(figures)
+}
+
+/// A program that uses much of the agent's interface.
+const TYPED: &str = r#"
+    import { createAgent, detailsOf, memoryStore, paymentOf, sessionKey, type Agent, type AgentEvent } from "farebox/agent";
+    import { fileStore } from "farebox/agent/file";
+    const heard: AgentEvent[] = [];
+    const agent: Agent = createAgent({
+        policy: {},
+        wallet: sessionKey(new Uint8Array(32)),
+        store: Math.random() > 2 ? fileStore("./counters") : memoryStore(),
+        onEvent: (event) => heard.push(event),
+        ask: async (question) => question.needs.length > 0,
+    });
+    const fetched: typeof fetch = agent.fetch;
+    const response = await fetched(new Request("http://localhost/"), { method: "POST", body: "x" });
+    const charged: string | undefined = paymentOf(response)?.charged;
+    for (const event of heard) if (event.type === "decision") console.log(event.decision.explanation.offers[0]?.verdicts);
+    console.log(charged, detailsOf(response).receipts[0]?.good, (await agent.quote("http://localhost/")).price?.amount);
+"#;
 
 /// Files by name: fences whose first line names one.
 fn snippets(readme: &str) -> BTreeMap<String, String> {

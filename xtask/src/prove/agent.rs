@@ -4,13 +4,19 @@ use super::{Finding, MUTANT, Subject};
 use anyhow::{Context, Result, bail};
 use rig::agent::Agents;
 use rig::package::{self, Package};
-use rig::proofs::{agent, package as installs};
+use rig::proofs::{agent, browser, package as installs};
 use rig::tools::{WorkerTools, workspace_dir};
 use std::process::Command;
 
 /// The claims, and the faults under which each must not hold.
-pub(super) const CLAIMS: &[(u32, &[&str])] =
-    &[(1, &["short_payment"]), (3, &["no_budget"]), (4, &["no_budget"]), (5, &["forgetful_buyer"]), (6, &[])];
+pub(super) const CLAIMS: &[(u32, &[&str])] = &[
+    (1, &["short_payment"]),
+    (2, &["no_budget", "unlabelled"]),
+    (3, &["no_budget"]),
+    (4, &["no_budget"]),
+    (5, &["forgetful_buyer"]),
+    (6, &[]),
+];
 
 /// Moments at which an agent is killed.
 const POINTS: usize = 100;
@@ -27,6 +33,7 @@ pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
     let made = Made { subject, workers, package };
     match id {
         1 => made.pays().await,
+        2 => made.browses().await,
         3 => made.refuses().await,
         4 => made.properties(),
         5 => made.survives().await,
@@ -77,6 +84,36 @@ impl Made<'_> {
             ),
             bar: "all 16, each one payment and one transfer of its price".to_owned(),
             holds: complaints.is_empty() && paid.rows.len() == 16,
+        })
+    }
+
+    /// The page of `examples/browser-agent` in Chromium. A fault is the page's, or its agent's.
+    async fn browses(&self) -> Result<Finding> {
+        let Self { subject, package, .. } = self;
+        let found = browser::browsed(&subject.tools, &subject.filter, package, subject.mutant).await?;
+        let complaints = found.complaints();
+        complaints.iter().for_each(|complaint| println!("    {complaint}"));
+        let (passes, violations) = found.axe();
+        let shots = found.shots.strip_prefix(workspace_dir()).unwrap_or(&found.shots);
+        Ok(Finding {
+            id: 2,
+            tried: format!(
+                "the page of examples/browser-agent in Chromium {}, on a phone and on a desktop, in light and in dark: \
+                 pays the gate in Envoy, is stopped by its budget, asks, opens receipts, is reloaded, gets other limits",
+                found.version
+            ),
+            figure: format!(
+                "{} visits, {} payments of {} units on the chain; axe: {violations} violations, {passes} passes; {} \
+                 complaints{}; screenshots in {}",
+                found.visits.len(),
+                found.authorizations_used,
+                found.payee_delta,
+                complaints.len(),
+                super::money::first(&complaints),
+                shots.display()
+            ),
+            bar: "4 visits of 5 payments each, no violation, no complaint".to_owned(),
+            holds: complaints.is_empty(),
         })
     }
 

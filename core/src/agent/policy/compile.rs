@@ -20,7 +20,7 @@ use serde_json::Value;
 /// Rules of one kind.
 const MAX_RULES: usize = 256;
 /// Seconds of a period: ten years.
-const MAX_PERIOD: u64 = 315_360_000;
+pub(in crate::agent) const MAX_PERIOD: u64 = 315_360_000;
 
 /// Compiles a policy whose structure is right.
 ///

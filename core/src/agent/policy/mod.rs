@@ -15,6 +15,7 @@ mod read;
 mod signed;
 pub(super) mod week;
 
+pub(super) use compile::MAX_PERIOD;
 pub use read::MAX_BYTES;
 pub use signed::{BadSignature, sign};
 

@@ -206,3 +206,28 @@ fn a_wallet_signs_what_the_draft_shows() {
     let signed = engine.call(&sign.to_string(), reply.blob.as_deref());
     assert!(signed.json.contains("payment-signature") && signed.blob.is_some(), "{}", signed.json);
 }
+
+#[test]
+fn grants_are_imported_and_what_is_not_says_where() {
+    let permission = json!({
+        "chainId": 84532, "permission": {
+            "account": PAYER, "spender": PAYER, "token": USDC, "allowance": "1000000", "period": 3600,
+            "start": NOW, "end": NOW + 86_400, "salt": "0", "extraData": "0x",
+        },
+    });
+    let frame = json!({ "unit": "usd", "hosts": ["api.example.com"] }).to_string();
+    let imported = super::super::facade::import("spend_permission", &permission.to_string(), &frame).unwrap();
+    let imported: Value = serde_json::from_str(&imported).unwrap();
+    assert_eq!(imported["policy"]["budgets"][0]["max"], "1 usd");
+    assert!(Engine::new(&imported["policy"].to_string(), "{}").is_ok());
+    for (kind, grant, frame, code) in [
+        ("erc7715", "{}", "{}", "not_imported"),
+        ("ap2", "[]", "{}", "not_imported"),
+        ("erc20", "{}", "{}", "bad_operation"),
+        ("ap2", "{}", "{\"more\":1}", "bad_operation"),
+    ] {
+        let error = super::super::facade::import(kind, grant, frame).unwrap_err();
+        let error: Value = serde_json::from_str(&error).unwrap();
+        assert_eq!(error["error"]["code"], code, "{error}");
+    }
+}

@@ -97,7 +97,7 @@ fn ways(origin: &str) -> Value {
 /// # Errors
 /// If a part of the stack does not start.
 pub async fn gate_in_workerd(agents: &Agents<'_>, workers: &WorkerTools) -> Result<Payments> {
-    let stack = WorkerStack::start(agents.tools, workers, package, test_policy, Ok).await?;
+    let stack = WorkerStack::start(agents.tools, workers, agents.package, test_policy, Ok).await?;
     let agent = start(agents, &stack.origin).await?;
     let mut figures = Payments::default();
     for (what, path) in [("settle after", "/plain/after"), ("settle before", "/plain/before")] {
