@@ -13,6 +13,7 @@ use std::rc::Rc;
 mod facilitators;
 mod gone;
 mod grpc;
+mod offers;
 mod rails;
 mod tokens;
 mod v1;
