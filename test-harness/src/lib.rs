@@ -33,6 +33,7 @@
 //! | [`corpus`] | the decision corpus against Envoy; encodings of paths and methods |
 //! | [`mistakes`] | policies that must be refused |
 //! | [`raw`] | requests byte for byte |
+//! | [`bench`] | what a request costs Envoy, by what is in its way |
 //! | [`accounts`] | the public test accounts |
 //!
 //! Everything ends when its value is dropped, and when the program dies in whatever way.
@@ -62,6 +63,7 @@
 //! ```
 
 pub mod accounts;
+pub mod bench;
 pub mod buyer;
 pub mod chain;
 pub mod clients;

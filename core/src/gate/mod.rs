@@ -46,7 +46,7 @@ use crate::receipt::{Entry, Kind};
 use admit::{Admitted, Case};
 use limits::{Counters, Source};
 use refusal::{Form, Refusal};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use trail::Trail;
@@ -142,7 +142,7 @@ impl Gate {
                 host: &host,
                 visit: &visit,
                 route: visit.route.unwrap_or(&self.own),
-                menu: Rc::default(),
+                menu: OnceCell::new(),
                 source: &source,
                 holder: None,
             };
@@ -152,7 +152,8 @@ impl Gate {
         }
         let form = Form::of(exchange.headers());
         let mut response_edits = cors::edits(&self.policy, exchange.headers());
-        let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, self.policy.tokens());
+        let elsewhere = self.policy.tokens().filter(|_| !admitted.takes_authorization(&visit));
+        let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, elsewhere);
         admitted.forwarding(&visit, self.policy.tokens(), &mut upstream_edits);
         let held = exchange.forward(upstream_edits).await;
         owned::strip_from_response(held.headers(), &mut response_edits);
@@ -222,7 +223,7 @@ impl Gate {
         let source = || exchange.source().to_owned();
         let source = &Source::new(&source);
         let case =
-            Case { gate: self, host, visit: &visit, route: &self.own, menu: Rc::default(), source, holder: None };
+            Case { gate: self, host, visit: &visit, route: &self.own, menu: OnceCell::new(), source, holder: None };
         Some(match admin {
             Some(admin) => case.administer(admin, exchange.headers()).await,
             None => case.own_token(tokens, exchange.headers()).await,
