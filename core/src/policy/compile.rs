@@ -44,6 +44,7 @@ pub(super) fn compile(
         ignore_case: !config.case_sensitive_paths,
         facilitators: &facilitators,
         tokens: tokens.is_some(),
+        signs_offers: tokens.as_ref().filter(|it| it.signed_offers.is_some()).map(|it| it.issuer.as_str()),
         offers: Context { payees: &payees, assets: &assets, can_settle_after: can.hold_response, passes },
     };
     let (mut routes, table) = routes(config, &around, &mut mistakes);
@@ -240,7 +241,10 @@ fn pass_routes(routes: &mut [Route], mistakes: &mut Mistakes) {
         .iter()
         .map(|route| {
             let priced = matches!(route.access, Access::Priced(_));
-            (route.name.clone(), priced.then(|| route.call_prices.iter().map(|(asset, _)| asset.clone()).collect()))
+            (
+                route.name.clone(),
+                priced.then(|| route.call_prices.iter().map(|(asset, _)| asset.wire().to_owned()).collect()),
+            )
         })
         .collect();
     for (index, route) in routes.iter_mut().enumerate() {
