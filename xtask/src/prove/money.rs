@@ -96,7 +96,8 @@ async fn replays(subject: &Subject) -> Result<Finding> {
         && storm["double_settlements"] == 0
         && storm["unpaid_deliveries"] == 0
         && storm["own_traps"] == 0
-        && storm["delivered"].as_u64().is_some_and(|delivered| delivered > 0)
+        && storm["violations"] == 0
+        && ["delivered", "recovered"].iter().all(|what| storm[what].as_u64().is_some_and(|count| count > 0))
         && found.double_deliveries == 0
         && found.double_settlements == 0
         && found.unpaid_deliveries == 0
@@ -105,12 +106,14 @@ async fn replays(subject: &Subject) -> Result<Finding> {
     Ok(Finding {
         id: 2,
         tried: format!(
-            "{} adversarial sends in process over 2 VMs; {} against Envoy over 2 workers",
+            "{} adversarial sends in process over 2 VMs (EIP-3009, Permit2, two payments of one name); {} against Envoy over 2 workers",
             storm["sends"], found.sends
         ),
         figure: format!(
-            "in process: {} delivered, {} double deliveries, {} double settlements, {} unpaid, {} own traps; Envoy: {} delivered, {} double deliveries, {} double settlements, {} unpaid, connections by worker {:?}",
+            "in process: {} delivered, {} of {} unknown outcomes recovered by the chain, {} double deliveries, {} double settlements, {} unpaid, {} own traps; Envoy: {} delivered, {} double deliveries, {} double settlements, {} unpaid, connections by worker {:?}",
             storm["delivered"],
+            storm["recovered"],
+            storm["untold"],
             storm["double_deliveries"],
             storm["double_settlements"],
             storm["unpaid_deliveries"],

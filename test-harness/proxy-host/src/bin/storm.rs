@@ -50,7 +50,9 @@ fn run() -> Result<(), String> {
             "sends": report.sends, "seed": report.seed, "payments": report.payments, "delivered": report.delivered,
             "double_deliveries": report.double_deliveries, "double_settlements": report.double_settlements,
             "unpaid_deliveries": unpaid, "violations": report.violations.len(), "own_traps": report.own_traps,
-            "traps": report.traps, "races": report.races,
+            "traps": report.traps, "races": report.races, "refused_configurations": report.refused,
+            "untold": report.untold, "recovered": report.recovered, "asked_chain": report.asked_chain,
+            "ways": report.ways,
         })
     );
     Ok(())
