@@ -53,6 +53,18 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Every fault.
+    pub const ALL: &'static [Self] = &[
+        Self::Amount,
+        Self::Network,
+        Self::Payer,
+        Self::Unreadable,
+        Self::NoReceipt,
+        Self::BadReceipt,
+        Self::Token,
+        Self::Refused,
+    ];
+
     /// The fault on the wire.
     #[must_use]
     pub fn wire(self) -> &'static str {

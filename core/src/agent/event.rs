@@ -90,6 +90,21 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
+    /// The names of all events.
+    pub const NAMES: &'static [&'static str] = &[
+        "decided",
+        "reserved",
+        "given_up",
+        "signed",
+        "resumed",
+        "sent",
+        "paid",
+        "receipt_checked",
+        "token_kept",
+        "token_used",
+        "token_dropped",
+    ];
+
     /// The event's stable name.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -96,6 +96,23 @@ pub enum Wrong {
 }
 
 impl Wrong {
+    /// Everything that can be wrong.
+    pub const ALL: &'static [Self] = &[
+        Self::Unreadable,
+        Self::Signer,
+        Self::Resource,
+        Self::Body,
+        Self::Status,
+        Self::Time,
+        Self::Unsettled,
+        Self::Asset,
+        Self::Payer,
+        Self::Payee,
+        Self::Amount,
+        Self::Transaction,
+        Self::Token,
+    ];
+
     /// The code on the wire.
     #[must_use]
     pub fn wire(self) -> &'static str {

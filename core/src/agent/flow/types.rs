@@ -239,6 +239,10 @@ impl fmt::Display for FetchError {
 impl std::error::Error for FetchError {}
 
 impl FetchError {
+    /// The codes besides those of a decision.
+    pub const CODES: &'static [&'static str] =
+        &["no_answer", "signature_declined", "signer_failed", "bad_signature", "store", "random", "doubtful"];
+
     /// A stable code: what of the engine failed, or the first reason of the decision ([`Reason`]).
     #[must_use]
     pub fn code(&self) -> &'static str {
