@@ -65,6 +65,7 @@ fn policy() -> Value {
         "facilitators": [{ "name": "main", "url": "http://facilitator.test", "cluster": "facilitator" }],
         "tokens": {
             "keys": [{ "env": "KEY" }],
+            "signed_offers": {},
             "admin": { "origin": ORIGIN, "jwk": admin_key().public().to_jwk() }
         },
         "audit": {},
@@ -323,6 +324,9 @@ fn a_payment(seller: &Seller, made: &mut Made) -> Value {
     made.reply("challenge", &unpaid);
     let challenge = decoded(&header(&unpaid, "payment-required"));
     made.json("payment-required", &challenge);
+    let signed = &challenge["extensions"]["offer-receipt"]["info"]["offers"][0];
+    let (head, claims) = opened(signed["signature"].as_str().unwrap());
+    made.json("signed-offer", &json!({ "header": head, "payload": claims }));
     made.json("challenge-body", &body(&unpaid));
     let payment = payment(&challenge, 0);
     let header_value = STANDARD.encode(payment.to_string());

@@ -6,6 +6,7 @@ pub mod es256;
 pub mod hex;
 pub mod jws;
 pub mod keys;
+pub mod mac;
 pub mod secp256k1;
 
 use sha2::{Digest, Sha256};

@@ -15,10 +15,10 @@ use crate::host::{Event, Host};
 use crate::http::{Edits, Headers, Reply};
 use crate::ledger::{Binding, Claim, ClaimId, Claimed, Money, NewClaim, Service, Store, StoreError, Ticket};
 use crate::mutant;
-use crate::policy::{Access, CHALLENGE_LIMIT, PaymentIdentifier, Route, Wallets};
+use crate::policy::{Access, CHALLENGE_LIMIT, PaymentIdentifier, Route, Tokens, Wallets};
 use crate::problem::{Code, Problem};
 use crate::proof::{Fields, Shown};
-use crate::rail::{self, Checked, Menu, Offer, Paid, Payment, Resource, Settle, Verdict};
+use crate::rail::{self, Asking, Checked, Menu, Offer, Paid, Payment, Resource, Scope, Settle, Verdict};
 use std::rc::Rc;
 
 /// What lets a request through.
@@ -52,15 +52,19 @@ impl<H: Host> Admitted<H> {
     }
 
     /// The request is about to be forwarded: what the upstream is told of it.
-    pub(super) fn forwarding(&mut self, route: Option<&Route>, edits: &mut Edits) {
+    pub(super) fn forwarding(&mut self, visit: &Visit<'_>, tokens: Option<&Tokens>, edits: &mut Edits) {
         let Self::Drawn(drawing) = self else { return };
         drawing.goes();
-        if route.is_none_or(|route| route.owns_authorization) {
+        if visit.route.is_none_or(|route| route.owns_authorization) {
             edits.remove("authorization");
         }
         edits.remove("dpop");
         let chain = drawing.chain();
-        edits.set("farebox-payer", chain.payer());
+        let told_payer = match tokens {
+            Some(tokens) => tokens.told_payer(&visit.request.origin(), chain.payer()),
+            None => chain.payer().into(),
+        };
+        edits.set("farebox-payer", told_payer);
         edits.set("farebox-token-id", chain.leaf().name.to_string());
         let remaining = drawing.remaining();
         if !remaining.is_empty() {
@@ -392,17 +396,25 @@ impl<H: Host> Case<'_, H> {
         }
         let mut nonce = [0; 16];
         let nonce = self.host.random(&mut nonce).is_ok().then(|| crate::crypto::hex::encode(&nonce));
+        let request = &self.visit.request;
+        let origin = request.origin();
+        let scope = Scope { method: request.method(), origin: &origin, route: self.visit.name() };
         let identifier = self.route.payment_identifier.map(|wanted| wanted == PaymentIdentifier::Required);
-        let lines = |url: &str| menu.challenge(error, self.resource(url), nonce.as_deref(), identifier);
         let fits = |lines: &Vec<(String, String)>| {
             lines.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CHALLENGE_LIMIT
         };
+        let lines = |url: &str| {
+            let (resource, nonce) = (self.resource(url), nonce.as_deref());
+            let plain = Asking { error, resource, nonce, scope, identifier, signed: None };
+            let signed = self.signed(&menu, url);
+            let lines = |asking| Some(menu.challenge(&asking)).filter(fits);
+            let signed = signed.as_deref().and_then(|signed| lines(Asking { signed: Some(signed), ..plain }));
+            signed.or_else(|| lines(plain))
+        };
         // The policy made sure that the offers fit; a long query, then a long path, may be too much on top of them.
-        let request = &self.visit.request;
-        let without_query = || format!("{}{}", request.origin(), request.path());
-        let whole = Some(lines(&request.url())).filter(&fits);
-        match whole.or_else(|| Some(lines(&without_query())).filter(&fits)) {
-            Some(headers) => Refusal { problem, headers, body: menu.body(error, self.resource(&request.url())) },
+        let url = request.url();
+        match lines(&url).or_else(|| lines(&format!("{origin}{}", request.path()))) {
+            Some(headers) => Refusal { problem, headers, body: menu.body(error, self.resource(&url)) },
             None => Problem::new(Code::PathTooLong, "the path leaves no room for a challenge in the headers").into(),
         }
     }

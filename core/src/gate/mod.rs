@@ -11,6 +11,7 @@
 //! | the money call, which outlives its exchange | `settle` |
 //! | what became of the service, the receipt | `conclude` |
 //! | refusals and challenges as HTTP | `refusal` |
+//! | offers that are signed, and how often | `signed` |
 //! | header fields that are ours alone, in both directions | `owned` |
 //! | browsers | `cors` |
 //! | capability tokens: shown, given, asked about | `token` |
@@ -28,6 +29,7 @@ mod owned;
 mod reconcile;
 mod refusal;
 mod settle;
+mod signed;
 mod tend;
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,7 @@ pub struct Gate {
     /// Where requests about tokens themselves belong.
     own: Route,
     trail: Trail,
+    signed: signed::Signed,
 }
 
 impl Gate {
@@ -90,6 +93,7 @@ impl Gate {
             desk,
             own: Route::own(OWN),
             trail: Trail::default(),
+            signed: signed::Signed::default(),
         })
     }
 
@@ -142,7 +146,7 @@ impl Gate {
         let form = Form::of(exchange.headers());
         let mut response_edits = cors::edits(&self.policy, exchange.headers());
         let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, self.policy.tokens());
-        admitted.forwarding(visit.route, &mut upstream_edits);
+        admitted.forwarding(&visit, self.policy.tokens(), &mut upstream_edits);
         let held = exchange.forward(upstream_edits).await;
         owned::strip_from_response(held.headers(), &mut response_edits);
         match admitted.conclude(&self, &host, &visit, &held).await {

@@ -14,6 +14,7 @@ mod chain;
 mod facilitators;
 mod gone;
 mod grpc;
+mod offers;
 mod rails;
 mod tokens;
 mod v1;

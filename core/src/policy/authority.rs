@@ -148,6 +148,15 @@ impl Authorities {
         Ok(())
     }
 
+    /// Bytes of the longest origin that a request can be for.
+    #[must_use]
+    pub fn longest_origin(&self) -> usize {
+        /// What a `*` may stand for: one label.
+        const LABEL: usize = 63;
+        let longest = self.known.keys().map(|key| key.len() + if key.starts_with('*') { LABEL - 1 } else { 0 }).max();
+        "https://".len() + longest.unwrap_or(0)
+    }
+
     /// The scheme of a request's authority, and the authority in its canonical spelling; `None` if it is not ours.
     #[must_use]
     pub fn resolve(&self, authority: &Authority) -> Option<(&'static str, String)> {

@@ -44,6 +44,7 @@ pub(super) fn compile(
         ignore_case: !config.case_sensitive_paths,
         facilitators: &facilitators,
         tokens: tokens.is_some(),
+        signs_offers: tokens.as_ref().filter(|it| it.signed_offers.is_some()).map(|it| it.issuer.as_str()),
         offers: Context { payees: &payees, assets: &assets, can_settle_after: can.hold_response, passes },
     };
     let (mut routes, table) = routes(config, &around, &mut mistakes);

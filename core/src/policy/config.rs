@@ -568,6 +568,41 @@ pub struct Tokens {
     /// Lets an operator revoke tokens and ask what is left on them. Absent: nobody can.
     #[serde(default)]
     pub admin: Option<Admin>,
+    /// Signs the offers of challenges (x402's `offer-receipt`), so that a buyer can show later what it was offered.
+    /// Absent: they are not signed.
+    #[serde(default)]
+    pub signed_offers: Option<SignedOffers>,
+    /// Tells the upstream pseudonyms in the place of accounts, in `Farebox-Payer`. Absent: it is told the account.
+    #[serde(default)]
+    pub payer_pseudonyms: Option<PayerPseudonyms>,
+}
+
+/// How offers are signed. A signature costs as much as many requests, so each worker keeps what it has signed until half
+/// of its time is over, and signs no more than so many a second; beyond that, challenges come unsigned.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "signed_offers"))]
+pub struct SignedOffers {
+    /// Seconds that a signed offer holds. Default: as long as its payment may be valid for (`max_timeout_seconds`).
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 10, max = 86_400)))]
+    pub valid_seconds: Option<u64>,
+    /// The most signatures that each worker makes in a second.
+    #[serde(default = "fifty")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 10_000)))]
+    pub per_second: u64,
+}
+
+/// Where the pseudonyms of payers come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(title = "payer_pseudonyms"))]
+pub struct PayerPseudonyms {
+    /// Environment variable that holds a secret of at least 32 bytes. The same secret makes the same pseudonyms, so all
+    /// gates of a service have one, and it outlives changes of the signing key.
+    pub env: String,
 }
 
 /// What happens to tokens whose counters were lost.
@@ -690,6 +725,10 @@ fn five() -> u64 {
 
 fn ten() -> u64 {
     10
+}
+
+fn fifty() -> u64 {
+    50
 }
 
 fn sixty() -> u64 {

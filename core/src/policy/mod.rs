@@ -43,7 +43,7 @@ pub use route::{Access, CHALLENGE_LIMIT, Route, URL_ROOM};
 pub use routes::Routed;
 pub use rpc::Rpc;
 pub use secret::Secret;
-pub use tokens::{Admin, Signer, Tokens};
+pub use tokens::{Admin, SignedOffers, Signer, Tokens};
 
 use crate::host::Capabilities;
 use crate::http::Headers;

@@ -7,7 +7,7 @@ use super::mistake::{Mistakes, quoted};
 use super::routes::Pattern;
 use super::{method, pattern};
 use crate::rail::x402::offer::{self, Context};
-use crate::rail::x402::v1;
+use crate::rail::x402::{offer_receipt, v1};
 use crate::rail::{Offer, Terms};
 
 /// A match, with what it asks for.
@@ -80,6 +80,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) facilitators: &'a [Facilitator],
     /// Whether the policy has tokens.
     pub(super) tokens: bool,
+    /// The issuer in whose name offers are signed, if they are.
+    pub(super) signs_offers: Option<&'a str>,
     pub(super) offers: Context<'a>,
 }
 
@@ -92,10 +94,15 @@ pub(super) struct Match {
     pub(super) methods: Vec<String>,
 }
 
+/// Characters a route's name may have.
+const MAX_NAME: usize = 64;
 /// Longest resource URL a challenge is sure to have room for, in bytes.
 pub const URL_ROOM: usize = 512;
-/// Room for the rest of a challenge: version, error, extensions.
-const ENVELOPE_ROOM: usize = 512;
+/// Room for the rest of a challenge: version, error, extensions without the texts of a scope.
+const ENVELOPE_ROOM: usize = 544;
+/// Longest resource URL, in bytes, with which signed offers are sure to have room; with longer ones they may go out
+/// unsigned.
+const SIGNED_URL_ROOM: usize = 256;
 /// Room for each value copied from a facilitator's `/supported`.
 const SUPPLIED_ROOM: usize = 64;
 /// Bytes the `PAYMENT-REQUIRED` header may have.
@@ -157,7 +164,7 @@ pub(super) fn compile(
         old_clients(config, &route, at, mistakes);
     }
     if let Access::Priced(offers) = &route.access {
-        room(&route, offers, at, mistakes);
+        room(&route, offers, around, at, mistakes);
     }
     (route, matched(config, at, around, mistakes))
 }
@@ -309,7 +316,7 @@ fn old_clients(config: &config::Route, route: &Route, at: &str, mistakes: &mut M
 }
 
 /// The challenge must fit into a header that every proxy lets through, whatever the resource.
-fn room(route: &Route, offers: &[Offer], at: &str, mistakes: &mut Mistakes) {
+fn room(route: &Route, offers: &[Offer], around: &Surroundings<'_>, at: &str, mistakes: &mut Mistakes) {
     let text = |text: &str| serde_json::Value::from(text).to_string().len();
     let offered: usize = offers
         .iter()
@@ -318,7 +325,18 @@ fn room(route: &Route, offers: &[Offer], at: &str, mistakes: &mut Mistakes) {
             terms.json.len() + 1 + terms.from_supported.iter().map(|key| key.len() + SUPPLIED_ROOM).sum::<usize>()
         })
         .sum();
-    let json = ENVELOPE_ROOM + URL_ROOM + text(&route.description) + text(&route.mime_type) + offered;
+    // A name that is made later has at most as many characters.
+    let name = if route.name.is_empty() { MAX_NAME } else { route.name.len() };
+    let texts = text(&route.description) + text(&route.mime_type) + around.authorities.longest_origin() + name;
+    let unsigned = URL_ROOM + offered;
+    let signed = around.signs_offers.map_or(0, |issuer| {
+        let each = |offer: &Offer| {
+            let Terms::X402(terms) = &offer.terms;
+            offer_receipt::room(terms, issuer, SIGNED_URL_ROOM)
+        };
+        SIGNED_URL_ROOM + offered + offer_receipt::ENVELOPE + offers.iter().map(each).sum::<usize>()
+    });
+    let json = ENVELOPE_ROOM + texts + unsigned.max(signed);
     let header = json.div_ceil(3) * 4;
     if header > CHALLENGE_LIMIT {
         let over = header - CHALLENGE_LIMIT;

@@ -6,11 +6,13 @@ use super::facilitator::from_env;
 use super::mistake::{Mistakes, quoted};
 use super::path;
 use crate::crypto::keys::{PublicKey, SigningKey};
+use crate::crypto::mac::Mac;
 use crate::crypto::{base64url, jws};
 use crate::host::Capabilities;
 use crate::ledger::{Revocation, Subject};
 use crate::token::{self, KeySet};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// How tokens are made and checked.
@@ -36,6 +38,10 @@ pub struct Tokens {
     pub revoked: Vec<Revocation>,
     /// Where an operator revokes tokens.
     pub admin: Option<Admin>,
+    /// How offers are signed; `None`: they are not.
+    pub signed_offers: Option<SignedOffers>,
+    /// Makes the upstream's names of payers; `None`: it is told their accounts.
+    pseudonyms: Option<Mac>,
     /// What tokens of each key begin with.
     beginnings: Vec<String>,
 }
@@ -46,6 +52,21 @@ impl Tokens {
         value.split(|c| matches!(c, b' ' | b'\t' | b',')).any(|token| {
             self.beginnings.iter().any(|start| token.starts_with(start.as_bytes())) || self.is_named_in(token)
         })
+    }
+
+    /// What the upstream that answers for `origin` is told of the payer: the account, or this origin's pseudonym of it.
+    /// Another spelling of an EVM address is the same payer.
+    pub(crate) fn told_payer<'a>(&self, origin: &str, account: &'a str) -> Cow<'a, str> {
+        let Some(mac) = &self.pseudonyms else { return Cow::Borrowed(account) };
+        let account = if account.starts_with("eip155:") {
+            Cow::Owned(account.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(account)
+        };
+        // An origin has no NUL.
+        let code = mac.of(&[origin.as_bytes(), b"\0", account.as_bytes()]);
+        let name = code.first_chunk::<16>().map(|name| base64url::encode(name)).unwrap_or_default();
+        Cow::Owned(format!("urn:farebox:payer:{name}"))
     }
 
     /// Whether a token's header names one of our keys: those that others signed with it are written as they like.
@@ -72,6 +93,15 @@ impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Signer({})", self.kid)
     }
+}
+
+/// How offers are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedOffers {
+    /// Seconds that a signed offer holds; `None`: as long as its payment may be valid for.
+    pub valid_seconds: Option<u64>,
+    /// The most signatures that each worker makes in a second.
+    pub per_second: u64,
 }
 
 /// Where an operator revokes tokens.
@@ -121,6 +151,10 @@ pub(super) fn compile(
     range("bearer_max_seconds", written.bearer_max_seconds, 1, LONGEST);
     range("proof_window_seconds", written.proof_window_seconds, 1, 300);
     range("cache_bytes", written.cache_bytes, 65_536, 1 << 30);
+    if let Some(offers) = &written.signed_offers {
+        range("signed_offers.per_second", offers.per_second, 1, 10_000);
+        range("signed_offers.valid_seconds", offers.valid_seconds.unwrap_or(10), 10, 86_400);
+    }
     if let Some(bytes) = written.max_body_bytes {
         range("max_body_bytes", bytes, 1, 16 * 1024 * 1024);
         if !can.read_body {
@@ -128,6 +162,15 @@ pub(super) fn compile(
             mistakes.add("tokens.max_body_bytes", format!("found {bytes}"), hint);
         }
     }
+    let signed_offers = written.signed_offers.as_ref().map(|offers| {
+        let config::SignedOffers { valid_seconds, per_second } = *offers;
+        SignedOffers { valid_seconds, per_second }
+    });
+    if signed_offers.is_some() && signer.is_none() {
+        let hint = "make the first of `tokens.keys` one that signs, or leave it out";
+        mistakes.add("tokens.signed_offers", "found without a signing key", hint);
+    }
+    let pseudonyms = written.payer_pseudonyms.as_ref().and_then(|it| pseudonyms(&it.env, env, mistakes));
     let revoked = revoked(&written.revoked, mistakes);
     let beginnings = keys.iter().map(beginning).collect();
     let admin = written.admin.as_ref().and_then(|it| admin(it, authorities, &keys, mistakes));
@@ -142,8 +185,24 @@ pub(super) fn compile(
         honours_lost: written.ledger_lost == LedgerLost::Honour,
         revoked,
         admin,
+        signed_offers,
+        pseudonyms,
         beginnings,
     })
+}
+
+/// Bytes that the secret of pseudonyms must have.
+const PSEUDONYM_SECRET: usize = 32;
+
+fn pseudonyms(variable: &str, env: &dyn Fn(&str) -> Option<String>, mistakes: &mut Mistakes) -> Option<Mac> {
+    let at = "tokens.payer_pseudonyms.env";
+    let secret = from_env(variable, at, env, mistakes)?;
+    if secret.len() < PSEUDONYM_SECRET {
+        let hint = "set it to a random secret of at least 32 bytes, like the output of `openssl rand -base64 32`";
+        mistakes.add(at, format!("the value of {} has {} bytes", quoted(variable), secret.len()), hint);
+        return None;
+    }
+    Some(Mac::derive(secret.as_bytes(), "farebox payer pseudonym"))
 }
 
 /// What a token signed by this key begins with: its header, which is always written the same.

@@ -1,7 +1,9 @@
 //! The offers of a route that can be made at this moment.
 
-use super::x402::{check::names, offer as x402, supported::Supported, v1, wire};
+use super::x402::wire::{self, Asking, SignedOffers};
+use super::x402::{check::names, offer as x402, offer_receipt, supported::Supported, v1};
 use super::{Breakers, Offer, Payment, Resource, Terms};
+use crate::crypto::keys::SigningKey;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -13,7 +15,7 @@ pub type Knowledge = Vec<Option<Supported>>;
 #[derive(Clone, Debug, Default)]
 pub struct Menu {
     entries: Vec<Entry>,
-    accepts: String,
+    accepts: Rc<str>,
     breakers: Rc<Breakers>,
     /// What version 1 payments can be for, whether or not that can be offered now.
     in_v1: Rc<[x402::Terms]>,
@@ -59,9 +61,9 @@ impl Menu {
     }
 
     fn with(entries: Vec<Entry>, breakers: &Rc<Breakers>, in_v1: Rc<[x402::Terms]>) -> Self {
-        let mut menu = Self { entries, accepts: String::new(), breakers: Rc::clone(breakers), in_v1 };
+        let mut menu = Self { entries, accepts: Rc::from(""), breakers: Rc::clone(breakers), in_v1 };
         let lines: Vec<&str> = menu.listed().map(|entry| entry.terms().json.as_str()).collect();
-        menu.accepts = format!("[{}]", lines.join(","));
+        menu.accepts = format!("[{}]", lines.join(",")).into();
         menu
     }
 
@@ -103,17 +105,42 @@ impl Menu {
         &self.in_v1
     }
 
-    /// The header lines of a challenge, for every rail there is an offer on. `nonce` is for the client to echo;
-    /// `identifier` says whether the client may (`false`) or must name its payment.
+    /// The header lines of a challenge, for every rail there is an offer on.
     #[must_use]
-    pub fn challenge(
+    pub fn challenge(&self, asking: &Asking<'_>) -> Vec<(String, String)> {
+        vec![(wire::REQUIRED_HEADER.to_owned(), wire::required(asking, &self.accepts))]
+    }
+
+    /// Signs the offers for the resource at `url`: that `issuer`, the origin that serves [`did_document`], makes them,
+    /// from `now` for `valid_seconds`, or for as long as each payment may be valid for.
+    ///
+    /// [`did_document`]: super::did_document
+    #[must_use]
+    pub fn sign(
         &self,
-        error: &str,
-        resource: Resource<'_>,
-        nonce: Option<&str>,
-        identifier: Option<bool>,
-    ) -> Vec<(String, String)> {
-        vec![(wire::REQUIRED_HEADER.to_owned(), wire::required(error, resource, &self.accepts, nonce, identifier))]
+        url: &str,
+        issuer: &str,
+        key: &SigningKey,
+        now: u64,
+        valid_seconds: Option<u64>,
+    ) -> SignedOffers {
+        let kid = offer_receipt::did_web(issuer, &key.public());
+        let offers = offer_receipt::offers(self.listed().map(Entry::terms), url, key, &kid, now, valid_seconds);
+        SignedOffers(offers.to_string())
+    }
+
+    /// Signatures that [`sign`](Self::sign) makes, and the seconds that the one holds that ends first.
+    #[must_use]
+    pub fn signing(&self, valid_seconds: Option<u64>) -> (u64, u64) {
+        let seconds = self.listed().map(|entry| valid_seconds.unwrap_or(entry.terms().max_timeout_seconds));
+        let (count, least) = seconds.fold((0, u64::MAX), |(count, least): (u64, u64), it| (count + 1, least.min(it)));
+        (count, least)
+    }
+
+    /// What is listed, as it is written: two menus that offer the same have the same.
+    #[must_use]
+    pub fn listing(&self) -> &Rc<str> {
+        &self.accepts
     }
 
     /// The members of a challenge's body, for clients that look there; empty where the route has none.

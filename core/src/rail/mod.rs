@@ -23,7 +23,7 @@ pub use x402::check::Checked;
 pub use x402::facilitator::{Doubt, Settlement, Verdict};
 pub use x402::offer_receipt::did_document;
 pub use x402::supported::Supported;
-pub use x402::wire::Resource;
+pub use x402::wire::{Asking, Resource, Scope, SignedOffers};
 
 /// The code for a payment that a facilitator finds no good, for this reason.
 #[must_use]

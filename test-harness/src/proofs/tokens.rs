@@ -59,6 +59,7 @@ pub fn policy(origin: &str) -> Value {
     let mut policy = test_policy(origin);
     policy["tokens"] = json!({
         "keys": [{ "env": KEY_ENV }],
+        "signed_offers": {},
         "admin": { "origin": origin, "jwk": admin_key().public().to_jwk() },
     });
     policy["audit"] = json!({});
@@ -443,7 +444,7 @@ fn resources(listeners: &Value, version: u32) -> Value {
 /// What others make of our tokens and receipts, and what thieves get.
 #[derive(Clone, Debug, Default)]
 pub struct Foreign {
-    /// Tokens and receipts that npm `jose` verified by the served keys.
+    /// Tokens, receipts, and x402's signed offers and receipts, that npm `jose` verified by the served keys.
     pub verified: usize,
     /// How many it was given.
     pub given: usize,
@@ -458,7 +459,7 @@ pub struct Foreign {
 impl Foreign {
     /// Whether it is as it must be.
     pub fn holds(&self) -> bool {
-        self.given == 4
+        self.given == 8
             && self.verified == self.given
             && self.altered_accepted == 0
             && self.thieves.len() == 1
@@ -467,18 +468,23 @@ impl Foreign {
     }
 }
 
-/// npm `jose` verifies a token and a receipt of a pass and of a credit; thieves replay both payments, and the buyer.
+/// npm `jose` verifies what came with a pass and with a credit: the signed offer, the token, the receipts. Thieves replay
+/// both payments, and so does the buyer.
 ///
 /// # Errors
 /// If a part of the stack does not answer.
 pub async fn foreign(tools: &Tools, stack: &Scene) -> Result<Foreign> {
     let mut figures = Foreign::default();
-    let (mut tokens, mut receipts) = (Vec::new(), Vec::new());
+    let (mut tokens, mut receipts, mut x402) = (Vec::new(), Vec::new(), Vec::new());
     for (nth, (path, status)) in [("/plain/capped", 200), ("/fail/before", 500)].into_iter().enumerate() {
         stack.upstream.answer("/fail/before", failure());
         let payment = scenario::sign(stack, path).await?;
+        // The official client echoes the challenge's extensions.
+        x402.push(signature(&decode(&payment)?, "/extensions/offer-receipt/info/offers/0/signature")?);
         let got = scenario::send(stack, "GET", path, Some(&payment)).await?;
         ensure!(got.status == status, "{path}: {} {}", got.status, got.code());
+        let settled = decode(got.headers.get("payment-response").context("not paid")?)?;
+        x402.push(signature(&settled, "/extensions/offer-receipt/info/receipt/signature")?);
         let token = got.headers.get("capability-token").context("no token was given")?.clone();
         receipts.push(got.headers.get("call-receipt").context("no receipt was given")?.clone());
         for extensions in
@@ -494,19 +500,36 @@ pub async fn foreign(tools: &Tools, stack: &Scene) -> Result<Foreign> {
         figures.same[nth] = again.status == 200 && again.headers.get("capability-token") == Some(&token);
         tokens.push(token);
     }
-    let jwks = scenario::request("GET", &stack.url("/.well-known/jwks.json"), &[]).await?;
-    let jwks: Value = serde_json::from_str(&jwks.body)?;
-    let good = jose(tools, &jwks, &stack.origin, &tokens, &receipts)?;
-    figures.given = tokens.len() + receipts.len();
-    figures.verified = verified(&good);
-    let altered = |texts: &[String]| texts.iter().map(|text| alter(text)).collect::<Vec<_>>();
-    figures.altered_accepted = verified(&jose(tools, &jwks, &stack.origin, &altered(&tokens), &altered(&receipts))?);
+    let document = async |path: &str| -> Result<Value> {
+        Ok(serde_json::from_str(&scenario::request("GET", &stack.url(path), &[]).await?.body)?)
+    };
+    let (jwks, did) = (document("/.well-known/jwks.json").await?, document("/.well-known/did.json").await?);
+    let verify = |[tokens, receipts, x402]: [&[String]; 3]| {
+        let asked = json!({
+            "jwks": jwks, "did": did, "issuer": stack.origin, "audience": stack.origin,
+            "tokens": tokens, "receipts": receipts, "x402": x402,
+        });
+        jose(tools, &asked).map(|results| verified(&results))
+    };
+    figures.given = tokens.len() + receipts.len() + x402.len();
+    figures.verified = verify([&tokens, &receipts, &x402])?;
+    let [tokens, receipts, x402] =
+        [tokens, receipts, x402].map(|texts| texts.iter().map(|it| alter(it)).collect::<Vec<_>>());
+    figures.altered_accepted = verify([&tokens, &receipts, &x402])?;
     Ok(figures)
 }
 
+fn signature(json: &Value, pointer: &str) -> Result<String> {
+    Ok(json.pointer(pointer).and_then(Value::as_str).with_context(|| format!("nothing at {pointer}"))?.to_owned())
+}
+
+/// Of ours, that the gate is named; of x402's, that the resource is.
 fn verified(results: &Value) -> usize {
-    let all = ["tokens", "receipts"].into_iter().flat_map(|kind| results[kind].as_array().into_iter().flatten());
-    all.filter(|claims| claims["error"].is_null() && claims["iss"].is_string()).count()
+    let said = |kind: &str, name: &str| {
+        let all = results[kind].as_array().into_iter().flatten();
+        all.filter(|claims| claims["error"].is_null() && claims[name].is_string()).count()
+    };
+    said("tokens", "iss") + said("receipts", "iss") + said("x402", "resourceUrl")
 }
 
 /// The same with another letter in its signature's middle.
@@ -516,10 +539,9 @@ fn alter(text: &str) -> String {
     format!("{}{other}{}", &text[..at], &text[at + 1..])
 }
 
-fn jose(tools: &Tools, jwks: &Value, issuer: &str, tokens: &[String], receipts: &[String]) -> Result<Value> {
+fn jose(tools: &Tools, asked: &Value) -> Result<Value> {
     let mut child =
         tools.node("jose-check.mjs").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run node")?;
-    let asked = json!({ "jwks": jwks, "issuer": issuer, "audience": issuer, "tokens": tokens, "receipts": receipts });
     child.stdin.take().context("no standard input")?.write_all(asked.to_string().as_bytes())?;
     let output = child.wait_with_output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -235,11 +235,11 @@ async fn foreign(subject: &Subject) -> Result<Finding> {
     let figures = tokens::foreign(&subject.tools, &stack).await?;
     Ok(Finding {
         id: 6,
-        tried: "npm jose verifies tokens and receipts of a pass and of a credit by the served keys; each payment is \
+        tried: "npm jose verifies offers, tokens and receipts of a pass and of a credit by the served keys; each payment is \
                 replayed by thieves, and by its buyer"
             .to_owned(),
         figure: format!("{figures:?}"),
-        bar: "4 of 4 verified, no altered one; thieves 409 and nothing; the buyer the same token again".to_owned(),
+        bar: "8 of 8 verified, no altered one; thieves 409 and nothing; the buyer the same token again".to_owned(),
         holds: figures.holds(),
     })
 }

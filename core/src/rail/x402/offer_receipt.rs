@@ -54,8 +54,8 @@ impl Receipt {
     }
 }
 
-/// The extension's member in `PAYMENT-REQUIRED`: each of `offers` (the challenge's `accepts`, in order), good for its
-/// `maxTimeoutSeconds` from `now`.
+/// The extension's member in `PAYMENT-REQUIRED`: each of `offers` (the challenge's `accepts`, in order), good from `now`
+/// for `valid_seconds`, or else for its `maxTimeoutSeconds`.
 #[must_use]
 pub fn offers<'a>(
     offers: impl IntoIterator<Item = &'a Terms>,
@@ -63,6 +63,7 @@ pub fn offers<'a>(
     key: &SigningKey,
     kid: &str,
     now: u64,
+    valid_seconds: Option<u64>,
 ) -> Value {
     let offers = offers.into_iter().enumerate().map(|(index, terms)| {
         let payload = json!({
@@ -72,12 +73,27 @@ pub fn offers<'a>(
             "payTo": terms.pay_to,
             "resourceUrl": resource_url,
             "scheme": terms.scheme,
-            "validUntil": now.saturating_add(terms.max_timeout_seconds),
+            "validUntil": now.saturating_add(valid_seconds.unwrap_or(terms.max_timeout_seconds)),
             "version": 1,
         });
         json!({ "format": "jws", "acceptIndex": index, "signature": signed(key, kid, &payload) })
     });
     json!({ "info": { "offers": offers.collect::<Vec<_>>() }, "schema": schema("offers", "array") })
+}
+
+/// Bytes of the member around its offers, and what separates it from other extensions.
+pub(crate) const ENVELOPE: usize = 144;
+
+/// Bytes that a signed offer of `terms` may take in the member, for a resource URL of so many.
+pub(crate) fn room(terms: &Terms, issuer: &str, url_bytes: usize) -> usize {
+    let base64 = |bytes: usize| (bytes * 4).div_ceil(3);
+    // `{"alg":"ES256K","kid":"did:web:…#…"}`, in which a `:` before a port takes three bytes.
+    let header = 34 + did_of(issuer).len() + 43;
+    let values = [&terms.asset, &terms.network, &terms.pay_to, &terms.scheme].map(|text| text.len());
+    // Names, an amount and a time of as many digits as they can have, and texts.
+    let payload = 116 + 39 + 20 + values.iter().sum::<usize>() + url_bytes;
+    // `{"acceptIndex":99,"format":"jws","signature":"…"},`, with two dots and a signature of 64 bytes.
+    52 + base64(header) + base64(payload) + 2 + 86
 }
 
 /// The payload of a signed offer of the member of a `PAYMENT-REQUIRED`, if one of `keys` signed it.
@@ -216,13 +232,27 @@ mod tests {
     fn a_signed_offer_is_the_official_one_to_the_byte() {
         let kid = did_key(&key().public());
         assert_eq!(kid, vector("jws_kid"));
-        let member = offers([&terms()], URL, &key(), &kid, 1_800_000_000);
+        let member = offers([&terms()], URL, &key(), &kid, 1_800_000_000, None);
         let offer = &member["info"]["offers"][0];
         assert_eq!(offer["signature"], vector("offer_jws"));
         assert_eq!((&offer["format"], &offer["acceptIndex"]), (&json!("jws"), &json!(0)));
         let payload = super::offer(&member, 0, &[key().public()]).unwrap();
         assert_eq!(crate::json::canonical(&payload).unwrap(), vector("offer_canonical"));
         assert_eq!(super::offer(&member, 1, &[key().public()]), None);
+    }
+
+    #[test]
+    fn a_signed_offer_takes_no_more_than_its_room() {
+        let key = SigningKey::from_secret(Algorithm::Es256k, &[7; 32]).unwrap();
+        let (issuer, url) = ("http://localhost:8080", "x".repeat(256));
+        let widest = Terms { amount: u128::MAX, ..terms() };
+        let kid = did_web(issuer, &key.public());
+        for count in [1, 2, 9] {
+            let member = offers(vec![&widest; count], &url, &key, &kid, 99_999_999_999, None);
+            let room = ENVELOPE + count * room(&widest, issuer, url.len());
+            let takes = format!(r#","{EXTENSION}":{member}"#).len();
+            assert!((room * 9 / 10..=room).contains(&takes), "{count}: {takes} of {room}");
+        }
     }
 
     #[test]

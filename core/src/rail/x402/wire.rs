@@ -3,6 +3,7 @@
 //! Source: x402 v2 HTTP transport; x402.md §§1.1–1.4.
 
 use super::facilitator::Settled;
+use super::offer_receipt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -23,23 +24,66 @@ pub struct Resource<'a> {
     pub mime_type: &'a str,
 }
 
-/// The value of `PAYMENT-REQUIRED`. `accepts` is the offers' JSON array; `nonce` goes out in our extension, for the
-/// client to echo; `identifier` makes it the `payment-identifier` extension, with its `required`.
+/// What a challenge says besides its offers.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Why, in a word.
+    pub error: &'a str,
+    /// What is to be paid for.
+    pub resource: Resource<'a>,
+    /// For the client to echo.
+    pub nonce: Option<&'a str>,
+    /// The request that the challenge answers.
+    pub scope: Scope<'a>,
+    /// Whether the client may (`false`) or must name its payment; `None`: it cannot.
+    pub identifier: Option<bool>,
+    /// The offers once more, signed.
+    pub signed: Option<&'a SignedOffers>,
+}
+
+/// The request that a challenge answers, as the policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// Request method.
+    pub method: &'a str,
+    /// The policy's origin.
+    pub origin: &'a str,
+    /// Name of the route.
+    pub route: &'a str,
+}
+
+/// Signed offers as the rail writes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedOffers(pub(in crate::rail) String);
+
+impl SignedOffers {
+    /// Bytes that they take in a challenge, before its encoding.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The value of `PAYMENT-REQUIRED`. `accepts` is the offers' JSON array.
 #[must_use]
-pub fn required(
-    error: &str,
-    resource: Resource<'_>,
-    accepts: &str,
-    nonce: Option<&str>,
-    identifier: Option<bool>,
-) -> String {
+pub fn required(asking: &Asking<'_>, accepts: &str) -> String {
+    let Asking { error, resource, nonce, scope, identifier, signed } = *asking;
     let mut extensions = Vec::new();
     if let Some(nonce) = nonce {
-        extensions.push(format!(r#""farebox":{{"info":{{"nonce":"{nonce}"}},"schema":{{}}}}"#));
+        let Scope { method, origin, route } = scope;
+        extensions.push(format!(
+            r#""farebox":{{"info":{{"nonce":"{nonce}","scope":{{"method":{},"origin":{},"route":{}}}}},"schema":{{}}}}"#,
+            string(method),
+            string(origin),
+            string(route),
+        ));
     }
     if let Some(required) = identifier {
         extensions
             .push(format!(r#""payment-identifier":{{"info":{{"required":{required}}},"schema":{IDENTIFIER_SCHEMA}}}"#));
+    }
+    if let Some(SignedOffers(member)) = signed {
+        extensions.push(format!(r#""{}":{member}"#, offer_receipt::EXTENSION));
     }
     let extensions =
         if extensions.is_empty() { String::new() } else { format!(r#","extensions":{{{}}}"#, extensions.join(",")) };
@@ -102,9 +146,15 @@ pub(super) fn string(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn vectors() -> Value {
         serde_json::from_str(include_str!("../../../vectors/x402.json")).unwrap()
+    }
+
+    fn asking<'a>(error: &'a str, resource: Resource<'a>) -> Asking<'a> {
+        let scope = Scope { method: "GET", origin: "https://a", route: "r" };
+        Asking { error, resource, nonce: Some("n"), scope, identifier: None, signed: None }
     }
 
     #[test]
@@ -117,16 +167,17 @@ mod tests {
             description: theirs["resource"]["description"].as_str().unwrap(),
             mime_type: theirs["resource"]["mimeType"].as_str().unwrap(),
         };
-        let ours = required("Payment required", resource, accepts, None, None);
+        let ours = required(&Asking { nonce: None, ..asking("Payment required", resource) }, accepts);
         assert_eq!(ours, vectors()["paymentRequiredHeader"].as_str().unwrap());
     }
 
     #[test]
     fn text_of_the_policy_cannot_break_out_of_the_json() {
         let resource = Resource { url: "https://a/\"}", description: "\u{2028}\n\"", mime_type: "\\" };
-        let header = required("\"", resource, "[]", Some("n"), None);
+        let header = required(&asking("\"", resource), "[]");
         let json: Value = serde_json::from_slice(&STANDARD.decode(header).unwrap()).unwrap();
         assert_eq!(json["resource"]["url"], "https://a/\"}");
-        assert_eq!(json["extensions"]["farebox"]["info"]["nonce"], "n");
+        let info = json!({ "nonce": "n", "scope": { "method": "GET", "origin": "https://a", "route": "r" } });
+        assert_eq!(json["extensions"]["farebox"]["info"], info);
     }
 }
