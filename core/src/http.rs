@@ -1,20 +1,33 @@
 //! The few HTTP shapes that pass between a shell and the core.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 /// Header fields in the order the host gave them, pseudo headers (`:method`, `:path`, …) included.
 ///
 /// Names compare without regard to ASCII case. Values are bytes: nothing a client sends is assumed to be UTF-8.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Headers {
     bytes: Vec<u8>,
     fields: Vec<Field>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a field's name and value lie.
+#[derive(Clone, Copy, Debug)]
 struct Field {
-    start: usize,
+    name: usize,
     name_len: usize,
+    value: usize,
     value_len: usize,
 }
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Headers {}
 
 impl Headers {
     /// An empty list with room for `fields` fields of `bytes` bytes in all.
@@ -23,20 +36,37 @@ impl Headers {
         Self { bytes: Vec::with_capacity(bytes), fields: Vec::with_capacity(fields) }
     }
 
+    /// The fields whose names and values lie in `bytes` at these places; what does not lie in there is left out.
+    #[must_use]
+    pub fn lying_in(bytes: Vec<u8>, fields: impl Iterator<Item = (Range<usize>, Range<usize>)>) -> Self {
+        let whole = |range: &Range<usize>| bytes.get(range.clone()).is_some();
+        let field = |(name, value): (Range<usize>, Range<usize>)| {
+            let (name_len, value_len) = (name.len(), value.len());
+            (whole(&name) && whole(&value)).then_some(Field {
+                name: name.start,
+                name_len,
+                value: value.start,
+                value_len,
+            })
+        };
+        let fields = fields.filter_map(field).collect();
+        Self { bytes, fields }
+    }
+
     /// Appends a field; an earlier one of the same name stays.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
-        self.fields.push(Field { start, name_len: name.len(), value_len: value.len() });
+        let (name_len, value_len) = (name.len(), value.len());
+        self.fields.push(Field { name: start, name_len, value: start + name_len, value_len });
     }
 
     /// Every field as (name, value), in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().filter_map(|field| {
-            let rest = self.bytes.get(field.start..)?;
-            let (name, rest) = rest.split_at_checked(field.name_len)?;
-            Some((name, rest.get(..field.value_len)?))
+            let name = self.bytes.get(field.name..)?.get(..field.name_len)?;
+            Some((name, self.bytes.get(field.value..)?.get(..field.value_len)?))
         })
     }
 
@@ -80,15 +110,18 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Headers {
     }
 }
 
+/// A name or value that is often the same, and then costs nothing to make.
+pub type Text = Cow<'static, str>;
+
 /// One change to a header list that the shell applies in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     /// Removes every field of this name.
-    Remove(String),
+    Remove(Text),
     /// Replaces every field of this name by one.
-    Set(String, String),
+    Set(Text, Text),
     /// Adds a field and leaves others of this name.
-    Add(String, String),
+    Add(Text, Text),
 }
 
 /// Changes to a header list, in order.
@@ -97,17 +130,17 @@ pub struct Edits(pub Vec<Edit>);
 
 impl Edits {
     /// Removes every field of this name.
-    pub fn remove(&mut self, name: impl Into<String>) {
+    pub fn remove(&mut self, name: impl Into<Text>) {
         self.0.push(Edit::Remove(name.into()));
     }
 
     /// Replaces every field of this name by one.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+    pub fn set(&mut self, name: impl Into<Text>, value: impl Into<Text>) {
         self.0.push(Edit::Set(name.into(), value.into()));
     }
 
     /// Adds a field and leaves others of this name.
-    pub fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
+    pub fn add(&mut self, name: impl Into<Text>, value: impl Into<Text>) {
         self.0.push(Edit::Add(name.into(), value.into()));
     }
 }

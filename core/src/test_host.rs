@@ -347,9 +347,9 @@ fn apply(headers: &Headers, edits: &Edits) -> Headers {
             Edit::Remove(name) => fields.retain(|(n, _)| !n.eq_ignore_ascii_case(name.as_bytes())),
             Edit::Set(name, value) => {
                 fields.retain(|(n, _)| !n.eq_ignore_ascii_case(name.as_bytes()));
-                fields.push((name.clone().into_bytes(), value.clone().into_bytes()));
+                fields.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
             }
-            Edit::Add(name, value) => fields.push((name.clone().into_bytes(), value.clone().into_bytes())),
+            Edit::Add(name, value) => fields.push((name.as_bytes().to_vec(), value.as_bytes().to_vec())),
         }
     }
     let mut edited = Headers::default();

@@ -73,7 +73,7 @@ fn the_url_begins_with_an_origin_of_the_policy() {
         let request = policy.canonical(&headers).unwrap();
         assert_eq!(request.url(), url);
         assert_eq!((request.path(), request.query(), request.target()), ("/x", Some("y"), "/x?y"));
-        assert!(url.starts_with(&request.origin()));
+        assert!(url.starts_with(request.origin()));
     }
 }
 

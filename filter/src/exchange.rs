@@ -140,21 +140,34 @@ impl<P: Proxy> Held for Response<P> {
 
 /// Leaves out removals of what is not there: each would be a host call for nothing.
 fn only_needed(edits: &mut Edits, present: &Headers) {
-    let mut set: Vec<String> = Vec::new();
-    edits.0.retain(|edit| match edit {
-        Edit::Remove(name) => present.first(name).is_some() || set.iter().any(|known| known.eq_ignore_ascii_case(name)),
-        Edit::Set(name, _) | Edit::Add(name, _) => {
-            set.push(name.clone());
-            true
+    let mut needed: Vec<Edit> = Vec::with_capacity(edits.0.len());
+    for edit in edits.0.drain(..) {
+        if let Edit::Remove(name) = &edit {
+            let last = needed.iter().rev().find_map(|edit| match edit {
+                Edit::Remove(other) => other.eq_ignore_ascii_case(name).then_some(false),
+                Edit::Set(other, _) | Edit::Add(other, _) => other.eq_ignore_ascii_case(name).then_some(true),
+            });
+            if !last.unwrap_or_else(|| present.first(name).is_some()) {
+                continue;
+            }
         }
-    });
+        needed.push(edit);
+    }
+    edits.0 = needed;
 }
 
 /// Facts are properties; Envoy shows a property that a filter sets as the filter state `wasm.<name>`.
 fn note<P: Proxy>(executor: &Executor<P>, stream: &Stream, fact: Fact, value: &str) {
-    let name = format!("farebox.{}", fact.name());
+    let name = match fact {
+        Fact::Payer => "farebox.payer",
+        Fact::Route => "farebox.route",
+        Fact::Decision => "farebox.decision",
+        Fact::Amount => "farebox.amount",
+        Fact::Transaction => "farebox.transaction",
+        Fact::Token => "farebox.token",
+    };
     // A log line without the fact is all that a refusal costs.
-    let _ = executor.under(stream.context, || executor.proxy().set_property(&[name.as_str()], value.as_bytes()));
+    let _ = executor.under(stream.context, || executor.proxy().set_property(&[name], value.as_bytes()));
 }
 
 /// `192.0.2.1:80` and `[2001:db8::1]:80` without port and brackets.
@@ -192,9 +205,11 @@ mod tests {
         let mut edits = Edits::default();
         edits.remove("X-There");
         edits.remove("x-absent");
+        edits.remove("x-there");
         edits.set("x-new", "1");
         edits.remove("x-new");
+        edits.remove("X-New");
         only_needed(&mut edits, &present);
-        assert_eq!(edits.0.len(), 3);
+        assert_eq!(edits.0.len(), 3, "{edits:?}");
     }
 }

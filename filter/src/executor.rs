@@ -30,7 +30,7 @@
 
 use crate::abi::{ContextId, Direction, LocalResponse, LogLevel, Map, Pairs, Proxy, Status, Token};
 use crate::stream::{Intent, Progress, Stream};
-use farebox_core::host::{Answer, CalloutError};
+use farebox_core::host::{Answer, CalloutError, Done};
 use farebox_core::http::{Edit, Edits, Headers, Reply};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -51,7 +51,21 @@ const POLLS: usize = 10_000;
 /// Answers kept while a dispatch is on the stack.
 const EARLY: usize = 16;
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
+/// What a slot runs. An exchange's future stays what it is, so that it is moved but once.
+enum Task {
+    Exchange(Pin<Box<dyn Future<Output = Done>>>),
+    Other(Pin<Box<dyn Future<Output = ()>>>),
+}
+
+impl Task {
+    /// Polls it; whether it has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Exchange(task) => task.as_mut().poll(cx).is_ready(),
+            Self::Other(task) => task.as_mut().poll(cx).is_ready(),
+        }
+    }
+}
 
 /// Hash maps keyed by the host's small numbers.
 pub(crate) type ById<T> = HashMap<u32, T, BuildHasherDefault<IdHasher>>;
@@ -186,6 +200,8 @@ struct Inner<P> {
     timers: RefCell<Vec<Timer>>,
     timer_ids: Cell<u64>,
     time: Cell<u64>,
+    /// Whether the host was asked for the time in this callback.
+    timed: Cell<bool>,
 }
 
 /// The executor of one VM. Clones are the same one.
@@ -213,6 +229,7 @@ impl<P: Proxy> Executor<P> {
             timers: RefCell::default(),
             timer_ids: Cell::new(0),
             time: Cell::new(0),
+            timed: Cell::new(false),
         }))
     }
 
@@ -224,9 +241,11 @@ impl<P: Proxy> Executor<P> {
         let _ = self.0.proxy.log(level, text); // there is nowhere left to say that the log failed
     }
 
-    /// Wall-clock milliseconds; the last known ones if the host will not say.
+    /// Wall-clock milliseconds, the same within one callback; the last known ones if the host will not say.
     pub(crate) fn now_millis(&self) -> u64 {
-        if let Ok(nanos) = self.0.proxy.now_nanos() {
+        if !self.0.timed.replace(true)
+            && let Ok(nanos) = self.0.proxy.now_nanos()
+        {
             self.0.time.set(nanos / 1_000_000);
         }
         self.0.time.get()
@@ -246,6 +265,7 @@ impl<P: Proxy> Executor<P> {
     /// Runs a callback that polls nothing.
     pub(crate) fn quiet_callback<R>(&self, context: ContextId, body: impl FnOnce() -> R) -> R {
         let outer = self.0.effective.replace(context);
+        self.0.timed.set(false);
         let result = body();
         self.0.effective.set(outer);
         result
@@ -291,21 +311,21 @@ impl<P: Proxy> Executor<P> {
     }
 
     /// Starts the task that decides `stream`.
-    pub(crate) fn start(&self, stream: &Rc<Stream>, task: impl Future<Output = ()> + 'static) {
+    pub(crate) fn start(&self, stream: &Rc<Stream>, task: impl Future<Output = Done> + 'static) {
         stream.request.set(Progress::Held);
-        let slot = self.insert(Role::Exchange(stream.clone()), Box::pin(task));
+        let slot = self.insert(Role::Exchange(stream.clone()), Task::Exchange(Box::pin(task)));
         stream.task.set(Some(slot));
     }
 
     /// Starts a task that outlives streams.
     pub(crate) fn spawn(&self, root: ContextId, task: impl Future<Output = ()> + 'static) {
         self.with_root(root, |root| root.detached.set(root.detached.get() + 1));
-        self.insert(Role::Detached(root), Box::pin(task));
+        self.insert(Role::Detached(root), Task::Other(Box::pin(task)));
     }
 
     /// Starts a task that goes on as long as its root.
     pub(crate) fn daemon(&self, root: ContextId, task: impl Future<Output = ()> + 'static) {
-        self.insert(Role::Daemon(root), Box::pin(task));
+        self.insert(Role::Daemon(root), Task::Other(Box::pin(task)));
     }
 
     /// The response's headers are there.
@@ -458,7 +478,7 @@ impl<P: Proxy> Executor<P> {
         };
 
         let known = self.attend(role.context());
-        let ended = !known || task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        let ended = !known || task.poll(&mut Context::from_waker(&waker));
 
         let dropped = {
             let mut slots = self.0.slots.borrow_mut();
@@ -714,11 +734,8 @@ impl<P: Proxy> Executor<P> {
 /// The header fields of `map`.
 pub(crate) fn headers(proxy: &impl Proxy, map: Map) -> Result<Headers, Status> {
     let pairs = proxy.pairs(map)?;
-    let mut headers = Headers::with_capacity(pairs.len(), pairs.as_bytes().len());
-    for (name, value) in pairs.iter() {
-        headers.push(name, value);
-    }
-    Ok(headers)
+    let places: Vec<_> = pairs.places().collect();
+    Ok(Headers::lying_in(pairs.into_bytes(), places.into_iter()))
 }
 
 /// A callout in the form the host takes.

@@ -1,13 +1,14 @@
 //! [`Host`] over the proxy: clock, randomness, callouts, tasks, the store, metrics and log.
 
 use crate::abi::{ContextId, LogLevel, Metric, MetricId, Pairs, Proxy};
-use crate::executor::{Executor, Request};
+use crate::executor::{Executor, IdHasher, Request};
 use crate::shared::Ledger;
 use farebox_core::host::{Answer, Callout, CalloutError, Event, Host, HostError, Level};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 /// Most metrics with different names. Names come from the policy, so this is only reached by a policy of thousands
@@ -26,7 +27,7 @@ struct Inner<P: Proxy> {
 
 #[derive(Default)]
 struct Metrics {
-    ids: HashMap<String, MetricId>,
+    ids: HashMap<String, MetricId, BuildHasherDefault<IdHasher>>,
     name: String,
 }
 

@@ -77,9 +77,7 @@ impl<P: Proxy, L: Logic> Plugin<P, L> {
         let executor = self.executor.clone();
         let request = Request { executor, stream: stream.clone(), headers, source: OnceCell::new(), reads_body };
         let decided = gate.serve(world, request);
-        self.executor.start(stream, async move {
-            let _ = decided.await;
-        });
+        self.executor.start(stream, decided);
     }
 
     pub(crate) fn on_request_body(&self, context: ContextId, size: usize, end_of_stream: bool) -> Action {

@@ -83,7 +83,7 @@ async fn serve<H: Host, E: Exchange>(probe: Rc<Probe>, host: H, mut exchange: E)
                 Ok(body) => edits.set("x-body-size", body.len().to_string()),
                 Err(error) => return exchange.reply(reply(413, &format!("{error:?}"))),
             },
-            ("source", _) => edits.set("x-source", exchange.source()),
+            ("source", _) => edits.set("x-source", exchange.source().to_owned()),
             ("note", value) => exchange.note(Fact::Payer, value),
             (step, value) => {
                 if let Err(why) = common(&host, step, value).await {
@@ -103,7 +103,7 @@ async fn serve<H: Host, E: Exchange>(probe: Rc<Probe>, host: H, mut exchange: E)
             ("undecided", _) => return Done::decided(),
             ("release", value) => {
                 let mut edits = Edits::default();
-                edits.set("x-receipt", value);
+                edits.set("x-receipt", value.to_owned());
                 edits.remove("server");
                 edits.set("x-status", held.status().to_string());
                 edits.set("x-end", held.end_of_stream().to_string());

@@ -104,9 +104,9 @@ fn answer(scope: &Scope, reply: Reply) -> Done {
 /// Operation, name and value by turns.
 fn written(edits: Edits) -> Vec<String> {
     let words = |edit| match edit {
-        Edit::Remove(name) => ["remove".to_owned(), name, String::new()],
-        Edit::Set(name, value) => ["set".to_owned(), name, value],
-        Edit::Add(name, value) => ["add".to_owned(), name, value],
+        Edit::Remove(name) => ["remove".to_owned(), name.into_owned(), String::new()],
+        Edit::Set(name, value) => ["set".to_owned(), name.into_owned(), value.into_owned()],
+        Edit::Add(name, value) => ["add".to_owned(), name.into_owned(), value.into_owned()],
     };
     edits.0.into_iter().flat_map(words).collect()
 }

@@ -37,6 +37,7 @@
 //! | [`mistakes`] | policies that must be refused |
 //! | [`raw`] | requests byte for byte |
 //! | [`agent`] | the npm package's agent, and servers of others that it pays |
+//! | [`bench`] | what a request costs Envoy, by what is in its way |
 //! | [`accounts`] | the public test accounts |
 //!
 //! Everything ends when its value is dropped, and when the program dies in whatever way.
@@ -67,6 +68,7 @@
 
 pub mod accounts;
 pub mod agent;
+pub mod bench;
 pub mod browser;
 pub mod buyer;
 pub mod chain;

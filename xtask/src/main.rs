@@ -1,5 +1,6 @@
-//! `cargo xtask build | demo | test | fuzz | prove`: the only entry points that the README names.
+//! `cargo xtask build | demo | test | fuzz | prove | bench`: the only entry points that the README names.
 
+mod bench;
 mod build;
 mod demo;
 mod fuzz;
@@ -30,6 +31,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Re-measure what a topic claims.
     Prove(prove::Options),
+    /// Measure what a request costs, beside others in the same run.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Test(options) => test::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Prove(options) => prove::run(options).await,
+        Command::Bench(options) => bench::run(options).await,
     }
 }
 

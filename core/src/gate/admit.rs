@@ -19,6 +19,7 @@ use crate::policy::{Access, CHALLENGE_LIMIT, PaymentIdentifier, Route, Tokens, W
 use crate::problem::{Code, Problem};
 use crate::proof::{Fields, Shown};
 use crate::rail::{self, Asking, Checked, Menu, Offer, Paid, Payment, Resource, Scope, Settle, Verdict};
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// What lets a request through.
@@ -51,24 +52,31 @@ impl<H: Host> Admitted<H> {
         if let Self::Drawn(drawing) = self { drawing.body } else { None }
     }
 
+    /// Whether [`forwarding`](Self::forwarding) takes `Authorization` out.
+    pub(super) fn takes_authorization(&self, visit: &Visit<'_>) -> bool {
+        matches!(self, Self::Drawn(_)) && visit.route.is_none_or(|route| route.owns_authorization)
+    }
+
     /// The request is about to be forwarded: what the upstream is told of it.
     pub(super) fn forwarding(&mut self, visit: &Visit<'_>, tokens: Option<&Tokens>, edits: &mut Edits) {
+        let takes_authorization = self.takes_authorization(visit);
         let Self::Drawn(drawing) = self else { return };
         drawing.goes();
-        if visit.route.is_none_or(|route| route.owns_authorization) {
+        if takes_authorization {
             edits.remove("authorization");
         }
         edits.remove("dpop");
         let chain = drawing.chain();
         let told_payer = match tokens {
-            Some(tokens) => tokens.told_payer(&visit.request.origin(), chain.payer()),
+            Some(tokens) => tokens.told_payer(visit.request.origin(), chain.payer()),
             None => chain.payer().into(),
         };
+        let told_payer = told_payer.into_owned();
         edits.set("farebox-payer", told_payer);
         edits.set("farebox-token-id", chain.leaf().name.to_string());
         let remaining = drawing.remaining();
         if !remaining.is_empty() {
-            edits.set("farebox-remaining", remaining);
+            edits.set("farebox-remaining", remaining.to_owned());
         }
     }
 }
@@ -88,7 +96,8 @@ pub(super) struct Case<'a, H: Host> {
     pub(super) host: &'a H,
     pub(super) visit: &'a Visit<'a>,
     pub(super) route: &'a Route,
-    pub(super) menu: Rc<Menu>,
+    /// Found when it is asked for: a token does without.
+    pub(super) menu: OnceCell<Rc<Menu>>,
     pub(super) source: &'a Source<'a>,
     /// The key that the paying request introduces: what it buys is bound to it.
     pub(super) holder: Option<PublicKey>,
@@ -112,9 +121,8 @@ impl Gate {
             Access::Priced(_) => {}
         }
         let source = &Source::new(&source);
-        let mut case = Case::new(self, host, visit, route, self.menu(route), source);
-        let url = visit.request.url();
-        let payment = Payment::find(headers, &case.menu, case.resource(&url))?;
+        let mut case = Case::new(self, host, visit, route, source);
+        let payment = case.payment(headers)?;
         if let Some(tokens) = self.policy.tokens() {
             let fields = if route.owns_authorization { Fields::Both } else { Fields::CapabilityToken };
             let shown = Shown::find(headers, fields).map_err(|error| case.refuse_proof(&error))?;
@@ -138,7 +146,8 @@ impl Gate {
             Some(payment) => {
                 case.body = owned::stated_body(headers);
                 case.holder = case.introduced(headers)?;
-                case.pay(payment).await
+                // Apart from the rest: what a payment needs is ten times what a token does.
+                Box::pin(case.pay(payment)).await
             }
         }
     }
@@ -150,14 +159,26 @@ impl<'a, H: Host> Case<'a, H> {
         host: &'a H,
         visit: &'a Visit<'a>,
         route: &'a Route,
-        menu: Rc<Menu>,
         source: &'a Source<'a>,
     ) -> Self {
-        Self { gate, host, visit, route, menu, source, holder: None, body: Vec::new() }
+        Self { gate, host, visit, route, menu: OnceCell::new(), source, holder: None, body: Vec::new() }
     }
 }
 
 impl<H: Host> Case<'_, H> {
+    /// What can be offered on the route now.
+    pub(super) fn menu(&self) -> &Menu {
+        self.menu.get_or_init(|| self.gate.menu(self.route))
+    }
+
+    /// The payment that the request shows.
+    fn payment(&self, headers: &Headers) -> Result<Option<Payment>, Problem> {
+        match rail::field(headers) {
+            None => Ok(None),
+            Some(_) => Payment::find(headers, self.menu(), self.resource(&self.visit.request.url())),
+        }
+    }
+
     /// Decides on a request with a payment.
     async fn pay(&self, payment: Payment) -> Result<Admitted<H>, Refusal> {
         let now = self.host.now();
@@ -218,7 +239,7 @@ impl<H: Host> Case<'_, H> {
         }
         let checked = || {
             let none = || Problem::new(Code::PaymentMismatch, "the payment answers none of the offers made now");
-            let offer = self.menu.answered_by(payment).ok_or_else(none)?;
+            let offer = self.menu().answered_by(payment).ok_or_else(none)?;
             let checked = payment.check(offer, self.route.wallets == Wallets::Eoa, now)?;
             Ok((offer.clone(), checked))
         };
@@ -274,7 +295,7 @@ impl<H: Host> Case<'_, H> {
     /// The request that a payment is for. To buy a pass is another request than to pay for the call itself, so that
     /// neither is ever answered from the other.
     pub(super) fn binding(&self, payment: &Payment) -> Binding {
-        let offer = self.menu.answered_by(payment).filter(|offer| offer.pass.is_some());
+        let offer = self.menu().answered_by(payment).filter(|offer| offer.pass.is_some());
         owned::binding(self.visit, &self.body, offer)
     }
 
@@ -352,7 +373,7 @@ impl<H: Host> Case<'_, H> {
             Service::Forwarded,
             Index::of(payment, self.binding(payment), true),
         );
-        let paid = Paid::recorded(payment, &claim.transaction, self.menu.answered_by(payment));
+        let paid = Paid::recorded(payment, &claim.transaction, self.menu().answered_by(payment));
         Admitted::Paid(Box::new(Settled { hold, paid, purchase: Purchase::of(self, payment), again: true }))
     }
 
@@ -387,7 +408,7 @@ impl<H: Host> Case<'_, H> {
 
     /// A refusal that says what would be accepted. Without anything to offer, it is a 503: never free.
     pub(super) fn challenge(&self, problem: Problem, error: &str) -> Refusal {
-        let menu = self.menu.payable(self.host.now_millis());
+        let menu = self.menu().payable(self.host.now_millis());
         if menu.is_empty() {
             let detail = "none of the route's offers can be made at the moment";
             let mut problem = Problem::new(Code::OffersUnavailable, detail);
@@ -398,7 +419,7 @@ impl<H: Host> Case<'_, H> {
         let nonce = self.host.random(&mut nonce).is_ok().then(|| crate::crypto::hex::encode(&nonce));
         let request = &self.visit.request;
         let origin = request.origin();
-        let scope = Scope { method: request.method(), origin: &origin, route: self.visit.name() };
+        let scope = Scope { method: request.method(), origin, route: self.visit.name() };
         let identifier = self.route.payment_identifier.map(|wanted| wanted == PaymentIdentifier::Required);
         let fits = |lines: &Vec<(String, String)>| {
             lines.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= CHALLENGE_LIMIT

@@ -1,6 +1,6 @@
 //! What became of the service: settle or release, then the receipt.
 
-use super::admit::{Admitted, Case, Verified};
+use super::admit::{Admitted, Case, Settled, Verified};
 use super::hold::Hold;
 use super::limits::Source;
 use super::refusal::Refusal;
@@ -17,6 +17,7 @@ use crate::policy::Route;
 use crate::problem::{Code, Problem};
 use crate::rail::{Offer, Paid};
 use crate::receipt::{Amount, Draw, Entry, Kind, PayState, Receipt};
+use crate::token::Chain;
 use std::rc::Rc;
 
 /// What is released to the client.
@@ -24,8 +25,8 @@ pub(super) struct Outcome {
     pub(super) decision: &'static str,
     pub(super) edits: Edits,
     paid: Option<Paid>,
-    /// Payer and id of the token that was shown.
-    token: Option<(String, String)>,
+    /// The token that was shown.
+    token: Option<Rc<Chain>>,
     /// What is to happen if the host does not let the response go.
     kept: Option<Box<dyn FnOnce()>>,
 }
@@ -46,12 +47,10 @@ impl Outcome {
         let mut edits = Edits::default();
         let remaining = drawing.remaining();
         if !remaining.is_empty() && decision == "token" {
-            edits.set("farebox-remaining", remaining);
+            edits.set("farebox-remaining", remaining.to_owned());
         }
         owned::keep_private(&mut edits);
-        let chain = drawing.chain();
-        let token = Some((chain.payer().to_owned(), chain.leaf().name.to_string()));
-        Self { decision, edits, paid: None, token, kept: None }
+        Self { decision, edits, paid: None, token: Some(Rc::clone(drawing.chain())), kept: None }
     }
 
     /// Takes what is to happen if the host does not let the response go.
@@ -62,9 +61,9 @@ impl Outcome {
 
     /// Leaves who paid what for the access log.
     pub(super) fn note<R: Held>(&self, held: &R) {
-        if let Some((payer, token)) = &self.token {
-            held.note(Fact::Payer, payer);
-            held.note(Fact::Token, token);
+        if let Some(chain) = &self.token {
+            held.note(Fact::Payer, chain.payer());
+            held.note(Fact::Token, &chain.leaf().name);
         }
         let Some(paid) = &self.paid else { return };
         if let Some(payer) = &paid.payer {
@@ -106,34 +105,9 @@ impl<H: Host> Admitted<H> {
                 drawing.served(held);
                 Ok(outcome)
             }
-            (Self::Verified(verified), Service::Unreadable) => {
-                verified.hold.release().await;
-                Err(unreadable("nothing was charged").into())
-            }
-            (Self::Verified(verified), service)
-                if (service == Service::Failed && !mutant::is("charge_failures")) || mutant::is("no_settle") =>
-            {
-                verified.hold.release().await;
-                Ok(Outcome::unpaid("upstream_failed"))
-            }
-            (Self::Verified(verified), _) => {
-                let Verified { hold, offer, payment, purchase, forwarded } = *verified;
-                forwarded.delivered();
-                let offer = metered(host, visit, offer, held);
-                match settle(gate, host, hold, &offer, &payment, GRACE).await {
-                    Ok((hold, paid)) => ending.deliver("paid", hold, paid, &purchase).await,
-                    Err(not_paid) => Err(refused(gate, host, visit, not_paid)),
-                }
-            }
-            (Self::Paid(it), Service::Unreadable) => {
-                it.hold.failed().await;
-                Err(with_receipt(unreadable("the payment is kept, and the same payment is served"), &it.paid))
-            }
-            (Self::Paid(it), Service::Failed) => ending.make_up(it.hold, it.paid, &it.purchase).await,
-            (Self::Paid(it), Service::Done) => {
-                let decision = if it.again { "redelivered" } else { "paid" };
-                ending.deliver(decision, it.hold, it.paid, &it.purchase).await
-            }
+            // Apart from the rest: a payment's end needs much that a token's does not.
+            (Self::Verified(it), service) => Box::pin(ending.of_verified(*it, service, held)).await,
+            (Self::Paid(it), service) => Box::pin(ending.of_paid(*it, service)).await,
         }
     }
 }
@@ -147,6 +121,38 @@ struct Ending<'a, H: Host> {
 }
 
 impl<H: Host> Ending<'_, H> {
+    /// Settles a payment that was found good, if the upstream did what it is for.
+    async fn of_verified<R: Held>(&self, it: Verified<H>, service: Service, held: &R) -> Result<Outcome, Refusal> {
+        let Verified { hold, offer, payment, purchase, forwarded } = it;
+        if service == Service::Unreadable {
+            hold.release().await;
+            return Err(unreadable("nothing was charged").into());
+        }
+        if (service == Service::Failed && !mutant::is("charge_failures")) || mutant::is("no_settle") {
+            hold.release().await;
+            return Ok(Outcome::unpaid("upstream_failed"));
+        }
+        forwarded.delivered();
+        let offer = metered(self.host, self.visit, offer, held);
+        match settle(self.gate, self.host, hold, &offer, &payment, GRACE).await {
+            Ok((hold, paid)) => self.deliver("paid", hold, paid, &purchase).await,
+            Err(not_paid) => Err(refused(self.gate, self.host, self.visit, not_paid)),
+        }
+    }
+
+    /// Delivers what was paid for before, or makes up for it.
+    async fn of_paid(&self, it: Settled<H>, service: Service) -> Result<Outcome, Refusal> {
+        let Settled { hold, paid, purchase, again } = it;
+        match service {
+            Service::Unreadable => {
+                hold.failed().await;
+                Err(with_receipt(unreadable("the payment is kept, and the same payment is served"), &paid))
+            }
+            Service::Failed => self.make_up(hold, paid, &purchase).await,
+            Service::Done => self.deliver(if again { "redelivered" } else { "paid" }, hold, paid, &purchase).await,
+        }
+    }
+
     /// Records the delivery, then lets it happen: one that cannot be recorded could be asked for again.
     async fn deliver(
         &self,
@@ -313,9 +319,7 @@ impl Service {
 /// What a client is told whose payment was not settled after the upstream answered.
 fn refused<H: Host>(gate: &Rc<Gate>, host: &H, visit: &Visit<'_>, not_paid: NotPaid) -> Refusal {
     match visit.route {
-        Some(route) => {
-            Case::new(gate, host, visit, route, gate.menu(route), &Source::new(&String::new)).refused(not_paid)
-        }
+        Some(route) => Case::new(gate, host, visit, route, &Source::new(&String::new)).refused(not_paid),
         None => unknown().into(),
     }
 }

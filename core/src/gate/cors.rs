@@ -35,7 +35,7 @@ pub(super) fn preflight(policy: &Policy, headers: &Headers) -> Option<Reply> {
 pub(super) fn edits(policy: &Policy, headers: &Headers) -> Edits {
     let mut edits = Edits::default();
     if let Some(origin) = allowed(policy, headers) {
-        edits.set("access-control-allow-origin", origin);
+        edits.set("access-control-allow-origin", origin.to_owned());
         edits.add("access-control-expose-headers", RESPONSE_FIELDS);
         edits.add("vary", "origin");
     }
@@ -46,7 +46,7 @@ pub(super) fn edits(policy: &Policy, headers: &Headers) -> Edits {
 pub(super) fn extend(reply: &mut Reply, edits: &Edits) {
     for edit in &edits.0 {
         if let crate::http::Edit::Set(name, value) | crate::http::Edit::Add(name, value) = edit {
-            reply.headers.push((name.clone(), value.clone()));
+            reply.headers.push((name.clone().into_owned(), value.clone().into_owned()));
         }
     }
 }

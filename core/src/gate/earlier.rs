@@ -55,7 +55,7 @@ impl<H: Host> Case<'_, H> {
             return Err(self.known(payment, claim));
         }
         let id = payment.claim_id();
-        let offer = self.menu.answered_by(payment);
+        let offer = self.menu().answered_by(payment);
         let fallback = offer.and_then(|offer| rail::question(offer, payment, self.host.now()));
         match self.resolve(&id, fallback).await {
             Judgement::Nobody if claim.has_lapsed(self.host.now()) => {

@@ -138,14 +138,15 @@ impl Gate {
             let body = exchange.body(limit).await;
             let source = Source::new(&String::new);
             let route = visit.route.unwrap_or(&self.own);
-            let case = Case::new(&self, &host, &visit, route, Rc::default(), &source);
+            let case = Case::new(&self, &host, &visit, route, &source);
             if let Err(refusal) = case.check_body(&digest, body) {
                 return self.refuse(&host, exchange, visit.name(), refusal);
             }
         }
         let form = Form::of(exchange.headers());
         let mut response_edits = cors::edits(&self.policy, exchange.headers());
-        let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, self.policy.tokens());
+        let elsewhere = self.policy.tokens().filter(|_| !admitted.takes_authorization(&visit));
+        let mut upstream_edits = owned::towards_upstream(exchange.headers(), &visit.request, elsewhere);
         admitted.forwarding(&visit, self.policy.tokens(), &mut upstream_edits);
         let held = exchange.forward(upstream_edits).await;
         owned::strip_from_response(held.headers(), &mut response_edits);
@@ -215,7 +216,7 @@ impl Gate {
         let visit = Visit { request: request.clone(), route: Some(&self.own) };
         let source = || exchange.source().to_owned();
         let source = &Source::new(&source);
-        let case = Case::new(self, host, &visit, &self.own, Rc::default(), source);
+        let case = Case::new(self, host, &visit, &self.own, source);
         Some(match admin {
             Some(admin) => case.administer(admin, exchange.headers()).await,
             None => case.own_token(tokens, exchange.headers()).await,

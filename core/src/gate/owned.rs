@@ -19,14 +19,18 @@ const OVERRIDES: [&[u8]; 5] =
 /// Prefixes of what makes a proxy send a request more than once or give up on it at another time than the operator set.
 const RETRIES: [&[u8]; 4] = [b"x-envoy-retr", b"x-envoy-max-retries", b"x-envoy-upstream-rq-", b"x-envoy-hedge-"];
 
-/// Changes to the request: the canonical path, no credential, no field that is ours to set.
+/// What the names above begin with, and the rail's.
+const INITIALS: &[u8] = b"cfpsx";
+
+/// Changes to the request: the canonical path, no credential, no field that is ours to set. `tokens` of which one in
+/// `Authorization` is to be taken out.
 pub(super) fn towards_upstream(headers: &Headers, request: &CanonicalRequest, tokens: Option<&Tokens>) -> Edits {
     let mut edits = Edits::default();
     if request.path_rewritten() {
-        edits.set(":path", request.target());
+        edits.set(":path", request.target().to_owned());
     }
     if headers.text(":authority").is_some_and(|authority| authority != request.authority()) {
-        edits.set(":authority", request.authority());
+        edits.set(":authority", request.authority().to_owned());
     }
     if tokens.is_some_and(|tokens| headers.all("authorization").any(|value| tokens.are_in(value))) {
         edits.remove("authorization");
@@ -52,6 +56,9 @@ fn is_ours(name: &[u8]) -> bool {
 /// Removes the fields whose name, in lower case and with `_` read as `-`, satisfies `unwanted`.
 fn strip(headers: &Headers, edits: &mut Edits, unwanted: impl Fn(&[u8]) -> bool) {
     for (name, _) in headers.iter() {
+        if !name.first().is_some_and(|c| INITIALS.contains(&c.to_ascii_lowercase())) {
+            continue;
+        }
         // The longest name we own is shorter than this; longer ones can only match the prefix.
         let mut folded = [0u8; 32];
         let length = name.len().min(folded.len());
@@ -61,7 +68,7 @@ fn strip(headers: &Headers, edits: &mut Edits, unwanted: impl Fn(&[u8]) -> bool)
         if unwanted(folded.get(..length).unwrap_or_default())
             && let Ok(name) = std::str::from_utf8(name)
         {
-            edits.remove(name);
+            edits.remove(name.to_owned());
         }
     }
 }
@@ -101,4 +108,23 @@ pub(super) fn binding(visit: &Visit<'_>, body: &[u8], pass: Option<&Offer>) -> c
         *to = from;
     }
     crate::ledger::Binding(binding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_is_looked_for_has_one_of_the_initials() {
+        let names = [PREFIX, TOKEN].into_iter().chain(ANSWERS).chain(OVERRIDES).chain(RETRIES);
+        assert!(names.into_iter().all(|name| INITIALS.contains(&name[0])));
+        for initial in (0..=u8::MAX).filter(|initial| !INITIALS.contains(&initial.to_ascii_lowercase())) {
+            for name in ["payment-signature", "x-payment", "settlement-overrides"] {
+                let name = [&[initial], &name.as_bytes()[1..]].concat();
+                assert!(!rail::is_credential(&name) && !rail::is_metering(&name));
+            }
+        }
+        assert!(rail::is_credential(b"payment-signature") && rail::is_credential(b"x-payment"));
+        assert!(rail::is_metering(b"settlement-overrides"));
+    }
 }

@@ -35,8 +35,10 @@ impl std::error::Error for BadRequest {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanonicalRequest {
     method: String,
-    scheme: &'static str,
-    authority: String,
+    /// Scheme and authority.
+    origin: String,
+    /// Where the authority begins.
+    authority_at: usize,
     /// Path and query.
     target: String,
     path_len: usize,
@@ -81,8 +83,8 @@ impl CanonicalRequest {
         target.push_str(query.ok_or_else(|| bad_path("the query holds a character that must be escaped there"))?);
         Ok(Self {
             method: method.to_owned(),
-            scheme,
-            authority,
+            origin: format!("{scheme}://{authority}"),
+            authority_at: scheme.len() + "://".len(),
             rewritten: target.as_bytes() != raw,
             target,
             path_len,
@@ -99,13 +101,13 @@ impl CanonicalRequest {
     /// Lower-case host, with the port where it is not the scheme's default.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.authority
+        self.origin.get(self.authority_at..).unwrap_or_default()
     }
 
     /// Scheme and authority, as the policy knows them: `https://api.example.com`.
     #[must_use]
-    pub fn origin(&self) -> String {
-        format!("{}://{}", self.scheme, self.authority)
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// The canonical path, without the query.
@@ -129,7 +131,7 @@ impl CanonicalRequest {
     /// Origin and target: the URL of the resource.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}{}", self.scheme, self.authority, self.target)
+        format!("{}{}", self.origin, self.target)
     }
 
     /// Whether [`target`](Self::target) is spelt otherwise than the `:path` that came, so that it must be replaced.

@@ -241,7 +241,10 @@ fn pass_routes(routes: &mut [Route], mistakes: &mut Mistakes) {
         .iter()
         .map(|route| {
             let priced = matches!(route.access, Access::Priced(_));
-            (route.name.clone(), priced.then(|| route.call_prices.iter().map(|(asset, _)| asset.clone()).collect()))
+            (
+                route.name.clone(),
+                priced.then(|| route.call_prices.iter().map(|(asset, _)| asset.wire().to_owned()).collect()),
+            )
         })
         .collect();
     for (index, route) in routes.iter_mut().enumerate() {

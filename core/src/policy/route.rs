@@ -9,6 +9,7 @@ use super::{method, pattern};
 use crate::rail::x402::offer::{self, Context};
 use crate::rail::x402::{offer_receipt, v1};
 use crate::rail::{Offer, Terms};
+use crate::token::Unit;
 
 /// A match, with what it asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +37,7 @@ pub struct Route {
     /// Whether `Authorization` carries capability tokens here; if not, it is the upstream's.
     pub owns_authorization: bool,
     /// What a call with a token draws of a budget of money: CAIP-19 asset and atomic units.
-    pub call_prices: Vec<(String, u128)>,
+    pub call_prices: Vec<(Unit, u128)>,
     /// Methods the route is for, as a grant lists them; empty for all.
     pub methods: Vec<String>,
 }
@@ -176,8 +177,8 @@ fn call_prices(
     at: &str,
     around: &Surroundings<'_>,
     mistakes: &mut Mistakes,
-) -> Vec<(String, u128)> {
-    let mut prices: Vec<(String, u128)> = Vec::new();
+) -> Vec<(Unit, u128)> {
+    let mut prices: Vec<(Unit, u128)> = Vec::new();
     let Access::Priced(offers) = access else {
         if !config.call_prices.is_empty() {
             mistakes.add(format!("{at}.call_prices"), "found on a route without offers", "leave it out");
@@ -187,6 +188,7 @@ fn call_prices(
     for (index, written) in config.call_prices.iter().enumerate().take(16) {
         let at = format!("{at}.call_prices[{index}]");
         let Some((asset, amount)) = offer::call_price(written, &at, around.offers.assets, mistakes) else { continue };
+        let asset = Unit::Asset(asset.into());
         if prices.iter().any(|(there, _)| *there == asset) {
             mistakes.add(at, "the same asset again", "write one price for each asset");
             continue;
@@ -194,7 +196,7 @@ fn call_prices(
         prices.push((asset, amount));
     }
     for offer in offers.iter().filter(|offer| offer.pass.is_none()) {
-        let asset = offer.asset();
+        let asset = Unit::Asset(offer.asset().into());
         if !prices.iter().any(|(there, _)| *there == asset) {
             prices.push((asset, offer.amount()));
         }

@@ -59,7 +59,7 @@ impl Cache {
         }
         let at = *self.index.get(&self.hash(credential))?;
         let entry = self.entries.get_mut(at)?;
-        if *entry.text != *credential {
+        if !same(entry.text.as_bytes(), credential.as_bytes()) {
             return None;
         }
         entry.used = true;
@@ -159,6 +159,13 @@ impl Cache {
         hasher.write_usize(bytes.len());
         hasher.finish()
     }
+}
+
+/// Whether two texts are the same: eight bytes at a time, where what WebAssembly links for that takes them one by one.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    a_rest == b_rest && a.len() == b.len() && a.iter().zip(b).all(|(a, b)| word(a) == word(b))
 }
 
 /// Passes on a hash that was made elsewhere.

@@ -4,6 +4,8 @@ use super::{
     Buffer, ContextId, Direction, LocalResponse, LogLevel, Map, Metric, MetricId, Pairs, Proxy, Status, Token, memory,
 };
 
+use std::borrow::Cow;
+
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_log(level: u32, text: *const u8, text_size: usize) -> u32;
@@ -195,7 +197,10 @@ impl Proxy for Wasm {
     }
 
     fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status> {
-        let path = path.join("\0");
+        let path = match path {
+            [one] => Cow::Borrowed(*one),
+            parts => Cow::Owned(parts.join("\0")),
+        };
         // SAFETY: two live slices, read only.
         Status::check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
     }

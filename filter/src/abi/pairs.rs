@@ -1,6 +1,7 @@
 //! The ABI's form of a list of fields: a count, the sizes, then each name and value closed by a NUL.
 
 use super::Status;
+use std::ops::Range;
 
 /// A list of fields in the form in which it crosses the boundary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,16 +54,22 @@ impl Pairs {
             return Err(Status::ParseFailure);
         }
         let pairs = Self { bytes, count };
-        if pairs.iter().count() == count { Ok(pairs) } else { Err(Status::ParseFailure) }
+        if pairs.places().count() == count { Ok(pairs) } else { Err(Status::ParseFailure) }
     }
 
     /// Every field as (name, value), in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut text = self.bytes.get(COUNT + ENTRY * self.count..).unwrap_or_default();
+        self.places().filter_map(|(name, value)| Some((self.bytes.get(name)?, self.bytes.get(value)?)))
+    }
+
+    /// Where the name and the value of every field lie in [`as_bytes`](Self::as_bytes), in order.
+    pub fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let mut at = COUNT + ENTRY * self.count;
         let mut next = move |size: usize| {
-            let (word, rest) = text.split_at_checked(size)?;
-            text = rest.split_first()?.1;
-            Some(word)
+            let place = at..at.checked_add(size)?;
+            // The word, and the NUL after it.
+            at = place.end.checked_add(1).filter(|end| *end <= self.bytes.len())?;
+            Some(place)
         };
         (0..self.count).map_while(move |index| {
             let entry = COUNT + ENTRY * index;
@@ -80,6 +87,12 @@ impl Pairs {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// The bytes that cross the boundary, to keep.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// The bytes that cross the boundary.

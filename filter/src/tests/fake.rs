@@ -85,6 +85,7 @@ impl Fake {
 
 impl Proxy for Fake {
     fn log(&self, _level: LogLevel, text: &str) -> Result<(), Status> {
+        self.allowed("log")?;
         self.0.log.borrow_mut().push(text.to_owned());
         Ok(())
     }
@@ -183,6 +184,7 @@ impl Proxy for Fake {
     }
 
     fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status> {
+        self.allowed("set_property")?;
         let context = self.stream()?;
         self.0.properties.borrow_mut().insert((context, path.join("\0")), value.to_vec());
         Ok(())
@@ -217,6 +219,7 @@ impl Proxy for Fake {
     }
 
     fn increment_metric(&self, id: MetricId, by: i64) -> Result<(), Status> {
+        self.allowed("increment")?;
         self.0.metrics.borrow_mut()[id as usize].1 += by;
         Ok(())
     }

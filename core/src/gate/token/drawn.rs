@@ -48,7 +48,7 @@ impl<H: Host> Drawing<H> {
     }
 
     /// The token.
-    pub(in crate::gate) fn chain(&self) -> &Chain {
+    pub(in crate::gate) fn chain(&self) -> &Rc<Chain> {
         &self.chain
     }
 

@@ -92,7 +92,7 @@ impl<H: Host> Case<'_, H> {
     /// The counters of a family in words: units by their names where the policy knows them.
     fn counters(&self, left: &Left) -> Vec<Value> {
         let assets =
-            self.gate.policy.routes().iter().flat_map(|route| &route.call_prices).map(|(asset, _)| asset.as_str());
+            self.gate.policy.routes().iter().flat_map(|route| &route.call_prices).map(|(asset, _)| asset.wire());
         let units: Vec<&str> = ["call", "byte"].into_iter().chain(assets).collect();
         let unit = |counter: &CounterId| units.iter().find(|unit| counter.is_of(unit)).copied();
         left.0

@@ -33,7 +33,7 @@ pub(in crate::gate) struct Purchase {
 impl Purchase {
     /// What `payment` buys.
     pub(in crate::gate) fn of<H: Host>(case: &Case<'_, H>, payment: &Payment) -> Self {
-        let pass = case.menu.answered_by(payment).and_then(|offer| offer.pass.clone());
+        let pass = case.menu().answered_by(payment).and_then(|offer| offer.pass.clone());
         Self { pass, holder: case.holder }
     }
 
@@ -115,7 +115,7 @@ impl<H: Host> Case<'_, H> {
             return None;
         }
         let purchase = Purchase::of(self, payment);
-        let mut paid = Paid::recorded(payment, &claim.transaction, self.menu.answered_by(payment));
+        let mut paid = Paid::recorded(payment, &claim.transaction, self.menu().answered_by(payment));
         let payer = paid.payer.clone();
         let making =
             Making { tokens, visit: self.visit, purchase: &purchase, kind: yielded.kind, payer: payer.as_deref() };
@@ -183,7 +183,7 @@ impl Making<'_> {
         };
         Token {
             iss: self.tokens.issuer.clone(),
-            aud: vec![self.visit.request.origin()],
+            aud: vec![self.visit.request.origin().to_owned()],
             client_id: Some(holder.map_or_else(|| payer.clone(), |key| key.thumbprint_urn())),
             sub: Some(payer),
             iat: settled_at,
@@ -224,7 +224,7 @@ impl Making<'_> {
             limit(Per::Window(seconds), Unit::Call, Some(calls.into()));
         }
         Grant {
-            locations: vec![self.visit.request.origin()],
+            locations: vec![self.visit.request.origin().to_owned()],
             actions,
             constraints: vec![Constraint::RouteOneOf(routes.to_vec())],
             limits: counted,

@@ -33,7 +33,7 @@ impl<H: Host> Case<'_, H> {
         let cost = self.cost(&chain);
         let origin = self.visit.request.origin();
         let call = Call {
-            origin: &origin,
+            origin,
             method: self.visit.request.method(),
             path: self.visit.request.path(),
             route: &self.route.name,
@@ -113,7 +113,7 @@ impl<H: Host> Case<'_, H> {
             Some(holder) => holder.key.as_ref().map_or(Bound::Thumbprint(&holder.thumbprint), Bound::Key),
         };
         let origin = self.visit.request.origin();
-        let request = self.request(&origin, headers);
+        let request = self.request(origin, headers);
         let window = Window { now, seconds: tokens.proof_window_seconds };
         let proven = proof::verify(shown, bound, &request, headers, window).map_err(|e| self.refuse_proof(&e))?;
         for identity in &proven.once {
@@ -130,7 +130,7 @@ impl<H: Host> Case<'_, H> {
         let Some(field) = rail::field(headers) else { return Ok(None) };
         let origin = self.visit.request.origin();
         let window = Window { now: self.host.now(), seconds: tokens.proof_window_seconds };
-        let introduced = proof::introduced(field, &self.request(&origin, headers), headers, window);
+        let introduced = proof::introduced(field, &self.request(origin, headers), headers, window);
         // Replayed, it introduces the same key beside the same payment, which is claimed once.
         introduced.map(|it| it.map(|it| it.key)).map_err(|error| self.refuse_proof(&error))
     }
@@ -187,10 +187,9 @@ impl<H: Host> Case<'_, H> {
         let limits = |asset: &Unit| {
             chain.root().token.grants.iter().flat_map(|grant| &grant.limits).any(|limit| limit.unit == *asset)
         };
-        let mut prices =
-            self.route.call_prices.iter().map(|(asset, amount)| (Unit::Asset(asset.as_str().into()), *amount));
-        let price = prices.clone().find(|(asset, _)| limits(asset)).or_else(|| prices.next());
-        [(Unit::Call, 1), (Unit::Byte, 1)].into_iter().chain(price).collect()
+        let prices = &self.route.call_prices;
+        let price = prices.iter().find(|(asset, _)| limits(asset)).or_else(|| prices.first());
+        [(Unit::Call, 1), (Unit::Byte, 1)].into_iter().chain(price.cloned()).collect()
     }
 
     pub(super) fn refuse_token(&self, error: &TokenError) -> Refusal {
