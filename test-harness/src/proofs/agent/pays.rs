@@ -85,7 +85,6 @@ fn ways(origin: &str) -> Value {
     v1["v1"] = json!(true);
     let routes = [
         priced("permit2", "/plain/permit2", offers("$0.01", json!({ "transfer_method": "permit2" }))),
-        priced("upto", "/metered", offers("$0.02", json!({ "scheme": "upto" }))),
         priced("v1", "/plain/v1", v1),
     ];
     add_routes(&mut policy, routes);
