@@ -289,7 +289,7 @@ pub async fn browsed(tools: &Tools, filter: &Path, package: &Package, fault: Opt
     let stack = &shop.stack;
     let before = stack.chain.balance(PAYEE.address).await?;
 
-    let shots = workspace_dir().join("target/browser-agent");
+    let shots = workspace_dir().join("target/browser-agent").join(fault.unwrap_or_default());
     let mut script = browser.script("page.mjs");
     script.env("PAGE", shop.site.origin()).env("GATE", &stack.origin).env("SHOTS", &shots);
     if let Some(fault) = fault {
