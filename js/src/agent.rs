@@ -9,7 +9,7 @@ use call::Call;
 use farebox_core::agent::pay::SessionKey;
 use farebox_core::agent::policy::Policy;
 use farebox_core::agent::purse::{Account, Purse};
-use farebox_core::agent::{Agent as Core, World, tell};
+use farebox_core::agent::{Agent as Core, World, facade, tell};
 use farebox_core::crypto::keys::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -33,7 +33,7 @@ pub struct Agent {
 
 #[wasm_bindgen]
 impl Agent {
-    /// Reads a policy and the accounts of a wallet (JSON, as [`farebox_core::agent::facade::Engine::new`] takes them).
+    /// Reads a policy and the accounts of a wallet (JSON, as [`facade::Engine::new`] takes them).
     /// `secret` is the key of an account that lives here, `holder` the public key of tokens (a JWK), or `holder_secret` an
     /// Ed25519 key of tokens that lives here; `clock` gives milliseconds since 1970.
     ///
@@ -56,7 +56,7 @@ impl Agent {
             .for_each(farebox_core::mutant::choose);
         let (secret, holder_secret) = (secret.map(Zeroizing::new), holder_secret.map(Zeroizing::new));
         let policy = load(policy)?;
-        let mut purse = read::purse(accounts).map_err(|why| JsValue::from_str(&why))?;
+        let mut purse = facade::purse(accounts).map_err(|why| JsValue::from_str(&why))?;
         let mut hand = Hand::Wallet;
         if let Some(secret) = secret {
             let key = session_key(&secret)?;
@@ -120,7 +120,7 @@ impl Agent {
         });
     }
 
-    /// What is left, open, asked and kept: `{left, open, questions, tokens}`.
+    /// What is left, open, asked and kept.
     pub fn status(&self, call: Call) {
         let now = self.outside.now();
         self.work(call, move |core| async move {
@@ -128,15 +128,11 @@ impl Agent {
                 (Ok(counters), Ok(tokens)) => (counters, tokens),
                 (Err(why), _) | (_, Err(why)) => return told::store(&why),
             };
-            let policy = core.policy();
-            let open =
-                counters.open().map(|(id, held)| json!({ "id": id, "reservation": tell::reservation(policy, held) }));
-            json!({
-                "left": tell::left(&counters.left(policy, now)),
-                "open": open.collect::<Vec<_>>(),
-                "questions": counters.questions().map(|question| tell::question(&question)).collect::<Vec<_>>(),
-                "tokens": tokens.iter().map(tell::token).collect::<Vec<_>>(),
-            })
+            let mut status = tell::status(core.policy(), &counters, now);
+            if let Some(members) = status.as_object_mut() {
+                members.insert("tokens".to_owned(), tokens.iter().map(tell::token).collect());
+            }
+            status
         });
     }
 
@@ -146,7 +142,7 @@ impl Agent {
             let signed = answer.contains('.');
             let approved = if signed { core.approve(&answer).await } else { core.approve_by_host(&answer).await };
             match approved {
-                Ok(Ok(approved)) => json!({ "approved": read::word(approved) }),
+                Ok(Ok(approved)) => json!({ "approved": tell::approved(approved) }),
                 Ok(Err(bad)) => told::bad_approval(&bad),
                 Err(why) => told::store(&why),
             }
@@ -267,13 +263,22 @@ impl Agent {
     }
 }
 
+/// Makes a policy's rules of a grant of another format: see [`facade::import`].
+///
+/// # Errors
+/// JSON: `{error: {code, detail}}`.
+#[wasm_bindgen]
+pub fn import_policy(kind: &str, grant: &str, frame: &str) -> Result<String, JsValue> {
+    facade::import(kind, grant, frame).map_err(|error| JsValue::from_str(&error))
+}
+
 /// Reads a policy, and tells what is in it (JSON).
 ///
 /// # Errors
 /// As [`Agent::new`].
 #[wasm_bindgen]
 pub fn read_policy(policy: &str) -> Result<String, JsValue> {
-    Ok(read::described(&load(policy)?).to_string())
+    Ok(tell::policy(&load(policy)?).to_string())
 }
 
 /// The address of a secp256k1 key of 32 bytes.

@@ -2,10 +2,9 @@
 //
 //   PACKAGE=<folder of the package> node agent-pace.mjs [ROUNDS]
 //
-// Prints medians, in microseconds: {"quote", "decision", "payment", "wallet"}
-//   quote      `agent.quote`, from the call to the decision with all its reasons
-//   decision   what of it is not the two requests to the seller's stub: `quote` less `free`
+// Prints medians, in microseconds: {"free", "quote", "payment"}
 //   free       a request that costs nothing
+//   quote      `agent.quote`, from the call to the decision with all its reasons
 //   payment    `agent.fetch`, from the call to the response that was paid for: decided, reserved, signed (EIP-3009), written
 //              down, sent, concluded
 const { PACKAGE } = process.env;
@@ -75,4 +74,4 @@ const payment = await median(async (round) => {
   const response = await agent.fetch(`https://api.example.com/a?${round}`);
   if (response.status !== 200) throw new Error(`status ${response.status}`);
 });
-console.log(JSON.stringify({ quote, free, decision: quote - free, payment }));
+console.log(JSON.stringify({ free, quote, payment }));

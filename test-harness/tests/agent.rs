@@ -26,15 +26,21 @@ async fn the_agent_pays_our_gate_official_servers_and_with_every_wallet_and_surv
     let (answers, payments) = agent::one_of_fifty(&agents, &stack).await.unwrap();
     assert_eq!((answers.get("200 "), answers.get("0 over_budget"), payments), (Some(&1), Some(&49), 1), "{answers:?}");
 
+    let shared = agent::processes(&agents, &stack).await.unwrap();
+    assert!(shared.holds(), "{shared:?}");
+
     let crashes = agent::crashes(&agents, &stack, 6).await.unwrap();
     assert!(crashes.holds(), "{crashes:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_agent_pays_our_gate_in_workerd() {
+async fn the_agent_pays_our_gate_in_workerd_and_in_workerd_it_shares_a_budget() {
     let (tools, workers, package) = made();
-    let paid = agent::gate_in_workerd(&Agents::new(&tools, &package), &workers).await.unwrap();
+    let agents = Agents::new(&tools, &package);
+    let (paid, stack) = agent::gate_in_workerd(&agents, &workers).await.unwrap();
     assert_eq!((paid.rows.len(), paid.complaints()), (2, vec![]), "{paid:#?}");
+    let shared = agent::workers(&agents, &workers, &stack).await.unwrap();
+    assert!(shared.holds(), "{shared:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

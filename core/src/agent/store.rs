@@ -66,8 +66,9 @@ impl<S: Store> Kept<S> {
 
     /// The counters as they are. Where there are none they count as lost.
     pub(super) async fn read(&self, policy: &Policy, now: u64) -> Result<Counters, StoreFailed> {
+        let floor = self.revision.get();
         Ok(match self.store.load().await? {
-            Some(blob) => self.decode(&blob.bytes)?,
+            Some(blob) => self.decode(&blob.bytes, floor)?,
             None => Counters::lost(policy, now),
         })
     }
@@ -80,8 +81,9 @@ impl<S: Store> Kept<S> {
         change: impl Fn(&mut Counters) -> T,
     ) -> Result<T, StoreFailed> {
         for _ in 0..ATTEMPTS {
+            let floor = self.revision.get();
             let (mut counters, version) = match self.store.load().await? {
-                Some(blob) => (self.decode(&blob.bytes)?, Some(blob.version)),
+                Some(blob) => (self.decode(&blob.bytes, floor)?, Some(blob.version)),
                 None => (Counters::lost(policy, now), None),
             };
             let result = change(&mut counters);
@@ -101,9 +103,11 @@ impl<S: Store> Kept<S> {
         self.store.swap(None, Counters::begin(policy, now).encode()).await
     }
 
-    fn decode(&self, blob: &[u8]) -> Result<Counters, StoreFailed> {
-        let counters = Counters::decode(blob, self.revision.get()).map_err(|_| StoreFailed)?;
-        self.revision.set(counters.revision());
+    /// Reads a blob. `floor` is the highest revision that was seen before it was asked for: while it was on its way, others
+    /// of this process may have written a later one.
+    fn decode(&self, blob: &[u8], floor: u64) -> Result<Counters, StoreFailed> {
+        let counters = Counters::decode(blob, floor).map_err(|_| StoreFailed)?;
+        self.revision.set(self.revision.get().max(counters.revision()));
         Ok(counters)
     }
 }

@@ -1,37 +1,11 @@
 //! What TypeScript writes, read.
 
 use farebox_core::agent::Wanted;
-use farebox_core::agent::counters::Approved;
-use farebox_core::agent::money::{AccountId, AssetId, chain, evm};
-use farebox_core::agent::policy::Policy;
-use farebox_core::agent::policy::config::Transfer;
-use farebox_core::agent::purse::{Account, Purse};
+use farebox_core::agent::money::{AccountId, AssetId};
 use farebox_core::agent::request::{Quote, Request};
 use farebox_core::agent::wallet::Delegation;
-use farebox_core::crypto::base64url;
 use farebox_core::crypto::keys::PublicKey;
-use serde_json::{Value, json};
-
-/// The accounts of a wallet: a list of `{address, networks?, transfers?, contract?}`.
-pub(super) fn purse(text: &str) -> Result<Purse, String> {
-    let written = parse(text)?;
-    let accounts = written.as_array().into_iter().flatten().map(|account| {
-        let transfers = strings(account, "transfers").map(|transfer| match transfer {
-            "eip3009" => Ok(Transfer::Eip3009),
-            "permit2" => Ok(Transfer::Permit2),
-            _ => Err("transfers: eip3009 or permit2"),
-        });
-        let transfers: Vec<Transfer> = transfers.collect::<Result<_, _>>()?;
-        let chains: Vec<u64> = strings(account, "networks").map(chain).collect::<Result<_, _>>()?;
-        Ok(Account {
-            address: evm(string(account, "address").ok_or("address: missing")?)?,
-            chains,
-            transfers: if account.get("transfers").is_some() { transfers } else { vec![Transfer::Eip3009] },
-            contract: account.get("contract").and_then(Value::as_bool).unwrap_or(false),
-        })
-    });
-    Ok(Purse { accounts: accounts.collect::<Result<_, String>>()?, keeps_tokens: true, holder: None })
-}
+use serde_json::Value;
 
 /// A public key: Ed25519 or secp256k1.
 pub(super) fn jwk(text: &str) -> Result<PublicKey, String> {
@@ -93,26 +67,6 @@ pub(super) fn delegation(text: &str) -> Result<Delegation, String> {
         levels: number("levels")?.unwrap_or(0),
         ..Delegation::to(holder, string(&json, "url").unwrap_or_default())
     })
-}
-
-/// A policy: `{hash, serial, name, document, warnings}`.
-pub(super) fn described(policy: &Policy) -> Value {
-    json!({
-        "hash": base64url::encode(&policy.hash()),
-        "serial": policy.serial(),
-        "name": policy.name(),
-        "warnings": policy.warnings(),
-        "document": policy.document(),
-    })
-}
-
-/// What became of an answer, in a word.
-pub(super) fn word(approved: Approved) -> &'static str {
-    match approved {
-        Approved::Counted => "counted",
-        Approved::Enough => "enough",
-        Approved::Again => "again",
-    }
 }
 
 fn parse(text: &str) -> Result<Value, String> {

@@ -5,7 +5,6 @@ import { event, explanationText, failure, payment, policyFailure, told } from ".
 import {
   AgentError,
   ApprovalNeeded,
-  PaymentDoubtful,
   PaymentRefused,
   type Agent,
   type AgentEvent,
@@ -15,6 +14,8 @@ import {
   type DelegateOptions,
   type Delegated,
   type Details,
+  type ImportFrame,
+  type Imported,
   type Left,
   type Payment,
   type PolicyInfo,
@@ -61,10 +62,29 @@ export function createAgent(options: AgentOptions): Agent {
   return new Buyer(options);
 }
 
+/**
+ * Makes a policy of what a person has granted elsewhere: an ERC-7715 permission, a Coinbase Spend Permission, or an AP2
+ * mandate. What cannot be said in rules is refused.
+ *
+ * @throws {AgentError} `not_imported`
+ */
+export function importPolicy(
+  kind: "erc7715" | "spend_permission" | "ap2",
+  grant: object | string,
+  frame: ImportFrame = {},
+): Imported {
+  try {
+    return told<Imported>(JSON.parse(enter((wasm) => wasm.import_policy(kind, text(grant), JSON.stringify(frame)))));
+  } catch (error) {
+    if (typeof error !== "string") throw error;
+    throw failure(JSON.parse(error)) ?? error;
+  }
+}
+
 /** What the engine says of everything at once. */
 interface Status {
   left: Left[];
-  open: { id: string; reservation: Reservation }[];
+  open: Reservation[];
   questions: Question[];
   tokens: TokenInfo[];
 }
@@ -118,7 +138,7 @@ class Buyer implements Agent {
     const request = new Request(input, streaming(init));
     // Whatever is not fetched by HTTP costs nothing.
     if (!/^https?:$/.test(new URL(request.url).protocol)) return this.#environment.send(request);
-    request.signal.throwIfAborted();
+    request.signal?.throwIfAborted();
     const prepared = await prepare(request, this.#closing.signal);
     const wanted = this.#wanted(prepared, init);
     const { method, url } = request;
@@ -129,7 +149,8 @@ class Buyer implements Agent {
       if (error === undefined) return this.#given(method, url, reply, response!);
       if (error instanceof ApprovalNeeded && asks < ASKS && (await this.#asked(error.question))) continue;
       // Whoever has gone does not want to hear of anything else; what was sent stays reserved.
-      if (error instanceof PaymentDoubtful || error === call.side.cause) request.signal.throwIfAborted();
+      if (request.signal?.aborted) discard(call.side.last);
+      request.signal?.throwIfAborted();
       if (!(error instanceof AgentError && "response" in error)) discard(call.side.last);
       this.#tell(method, url, { type: "failed", error });
       throw error;
@@ -202,7 +223,7 @@ class Buyer implements Agent {
   }
 
   async open(): Promise<Reservation[]> {
-    return (await this.#status()).open.map(({ id, reservation }) => ({ ...reservation, id }));
+    return (await this.#status()).open;
   }
 
   async questions(): Promise<Question[]> {
@@ -323,7 +344,7 @@ class Buyer implements Agent {
     try {
       const [secret, holderSecret] = secrets;
       const own = secret === undefined ? undefined : wasm.address_of(secret);
-      const accounts = JSON.stringify((await wallet?.accounts(own)) ?? []);
+      const accounts = JSON.stringify({ accounts: (await wallet?.accounts(own)) ?? [], keeps_tokens: true });
       if (holderSecret !== undefined) this.#holder = wasm.holder_of(holderSecret);
       else if (holder !== undefined) this.#holder = JSON.stringify(await holder.jwk());
       const policy = this.#policy;
@@ -346,7 +367,7 @@ class Buyer implements Agent {
     if (store.alone === undefined) return;
     const status = told<Status>(replyOf(await this.#run(inner, (inner, call) => inner.status(call))));
     // Whoever comes after this look cannot be meant.
-    const ids = status.open.filter(({ reservation: { stage } }) => stage === "held" || stage === "sent").map(({ id }) => id);
+    const ids = status.open.filter(({ stage }) => stage === "held" || stage === "sent").map(({ id }) => id);
     if ((await store.alone()) && ids.length > 0) {
       replyOf(await this.#run(inner, (inner, call) => inner.abandon(call, ids)));
     }

@@ -66,7 +66,7 @@ export class CallSide implements Contract {
     const { request, body } = this.#prepared!;
     // The engine asks for a seller's keys by itself.
     if (!secret && url !== request.url) {
-      const aside = new Request(url, { method, headers: pairs(headers), signal: request.signal });
+      const aside = new Request(url, { method, headers: pairs(headers), signal: request.signal ?? null });
       const response = await this.#environment.send(aside);
       return [lines(response), response];
     }
@@ -77,7 +77,7 @@ export class CallSide implements Contract {
       headers: pairs(headers),
       body,
       redirect: secret ? "manual" : request.redirect,
-      signal: request.signal,
+      signal: request.signal ?? null,
     });
     const response = await this.#environment.send(copy);
     this.last = response;

@@ -1,5 +1,5 @@
 // What every entry of `farebox/agent` has.
-export { createAgent, detailsOf, paymentOf } from "./agent.js";
+export { createAgent, detailsOf, importPolicy, paymentOf } from "./agent.js";
 export { holderKey, webCryptoHolder } from "./holders.js";
 export { indexedDbStore, memoryStore } from "./stores.js";
 export type { IndexedDbOptions } from "./stores.js";

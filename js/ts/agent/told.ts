@@ -15,7 +15,7 @@ import {
 } from "./types.js";
 
 /** Members whose own names are data. */
-const VERBATIM = new Set(["claims", "document", "numbers", "rank"]);
+const VERBATIM = new Set(["claims", "document", "numbers", "policy", "rank"]);
 
 /** The engine's JSON with its names as JavaScript writes them, and without what is null. */
 export function told<T>(json: unknown): T {

@@ -176,6 +176,27 @@ export interface PolicyInfo {
   document: unknown;
 }
 
+/** What a grant does not say, and a person adds. */
+export interface ImportFrame {
+  /** Hosts that may be paid; any that the grant does not exclude if absent. */
+  hosts?: string[];
+  /** What the grant's asset counts as: `usd`. */
+  unit?: string;
+  /** Assets, as a policy writes them. */
+  assets?: object[];
+  /** Number of the edition that the policy becomes. */
+  serial?: number;
+}
+
+/** A grant as a policy. */
+export interface Imported {
+  policy: object;
+  /** The account that the grant spends from (CAIP-10), if it names one. */
+  account?: string;
+  /** What the grant says and needs no rule here. */
+  notes: string[];
+}
+
 /** What is left of a budget or a number of calls. Amounts are decimal numbers of the unit. */
 export interface Left {
   /** The rule: `budgets day`. */

@@ -21,9 +21,9 @@ pub(super) const CLAIMS: &[(u32, &[&str])] = &[
 /// Moments at which an agent is killed.
 const POINTS: usize = 100;
 /// Microseconds that a decision may take.
-const DECISION: i64 = 50;
+const DECISION: f64 = 50.0;
 /// Microseconds that a signed payment may take.
-const PAYMENT: i64 = 2000;
+const PAYMENT: f64 = 2000.0;
 
 pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
     let workers = subject.tools.workers(&|step| eprintln!("· {step}"))?;
@@ -61,7 +61,7 @@ impl Made<'_> {
         let kinds = ["express", "hono", "express-v1", "express-upto"];
         let officials = agent::officials(&agents, &stack, &kinds).await?;
         let wallets = agent::wallets(&agents, &stack).await?;
-        let worker = agent::gate_in_workerd(&agents, &self.workers).await?;
+        let (worker, _) = agent::gate_in_workerd(&agents, &self.workers).await?;
         let paid = gate.and(officials).and(wallets).and(worker);
         for (what, paid) in &paid.rows {
             match paid {
@@ -127,26 +127,31 @@ impl Made<'_> {
         }
         let (_, stack) = agent::gate_in_envoy(&agents, &self.subject.filter, &[]).await?;
         let (answers, payments) = agent::one_of_fifty(&agents, &stack).await?;
+        let processes = agent::processes(&agents, &stack).await?;
+        let workers = agent::workers(&agents, &self.workers, &stack).await?;
         Ok(Finding {
             id: 3,
             tried:
                 "A1 to A12 as tests of the core; a seller with 11 challenges and answers that mean ill; 50 calls at \
-                    once on a budget for one"
+                    once on a budget for one; two processes on one folder, and two workers on one Durable Object, 24 \
+                    calls at once on a budget for ten"
                     .to_owned(),
             figure: format!(
                 "attacks: {attacks}; {} of 11 refused for the right reason, {} signed, {} sent{}; fifty: {payments} paid, \
-                 {answers:?}",
+                 {answers:?}; processes: {processes:?}; workers: {workers:?}",
                 refused.rows.len() - refused.complaints().len(),
                 refused.signed,
                 refused.sent,
                 super::money::first(&refused.complaints())
             ),
-            bar: "every attack fails; each for its reason, before anything is signed; one payment".to_owned(),
+            bar: "every attack fails; each for its reason, before anything is signed; one payment; ten each".to_owned(),
             holds: attacks.passed()
                 && refused.holds()
                 && payments == 1
                 && answers.get("200 ") == Some(&1)
-                && answers.get("0 over_budget") == Some(&49),
+                && answers.get("0 over_budget") == Some(&49)
+                && processes.holds()
+                && workers.holds(),
         })
     }
 
@@ -189,6 +194,9 @@ impl Made<'_> {
         let found = installs::agent_installed(&self.subject.tools, &self.workers, &self.package).await?;
         let rust = self.rust_example()?;
         let pace = agent::pace(&self.subject.tools, &self.package)?;
+        eprintln!("· building the engine's measurement");
+        let engine = agent::engine_pace(&self.subject.tools)?;
+        println!("    engine: {engine:?} µs");
         let most = package::most("agent");
         Ok(Finding {
             id: 6,
@@ -196,7 +204,7 @@ impl Made<'_> {
                 "npm pack; the agent's snippets of js/README.md as written, in Node, in a page built by Vite and in \
                     Rust; medians in WebAssembly on Node, at a seller that answers at once"
                     .to_owned(),
-            figure: format!("{found:?}; Rust: {rust}; {pace:?} µs"),
+            figure: format!("{found:?}; Rust: {rust}; engine {engine:?} µs, whole agent {pace:?} µs"),
             bar: format!(
                 "everything runs; at most {} bytes of WebAssembly, {} as gzip; a decision under {DECISION} µs, a payment \
                  under {PAYMENT} µs",
@@ -206,8 +214,9 @@ impl Made<'_> {
                 && rust.passed()
                 && found.module.0 <= most.0
                 && found.module.1 <= most.1
-                && pace.decision < DECISION
-                && pace.payment < PAYMENT,
+                && engine.decisions.len() == 3
+                && engine.decisions.iter().all(|(_, micros)| *micros < DECISION)
+                && engine.payment < PAYMENT,
         })
     }
 

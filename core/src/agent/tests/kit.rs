@@ -160,7 +160,10 @@ impl Store for Memory {
 
     async fn load(&self) -> Result<Option<Blob<u64>>, StoreFailed> {
         turn().await;
-        Ok(self.0.borrow().clone())
+        let read = self.0.borrow().clone();
+        // Others may write while it is on its way.
+        turn().await;
+        Ok(read)
     }
 
     async fn swap(&self, expected: Option<u64>, bytes: Vec<u8>) -> Result<bool, StoreFailed> {

@@ -59,14 +59,14 @@ pub async fn crashes(agents: &Agents<'_>, stack: &Stack, points: usize) -> Resul
     // How long a purchase takes here; the kills are spread over a little more.
     let began = std::time::Instant::now();
     for warm_up in 0..2 {
-        ensure!(agent.get(&stack.url(&format!("/plain/users/warm-{warm_up}"))).await?.status() == 200, "no purchase");
+        ensure!(agent.get(&stack.url(&format!("/plain/named/warm-{warm_up}"))).await?.status() == 200, "no purchase");
     }
     let whole = began.elapsed() / 2;
     let mut attempt = 0;
     while figures.points < points {
         attempt += 1;
         ensure!(attempt < 4 * points + 8, "the agents are too fast to be killed: {figures:?}");
-        let url = stack.url(&format!("/plain/users/crash-{attempt}"));
+        let url = stack.url(&format!("/plain/named/crash-{attempt}"));
         // Evenly over the time, in an order that is not theirs.
         let share = (attempt * 37 % 100) as f64 / 100.0;
         let answer = tokio::time::timeout(whole.mul_f64(share), agent.get(&url)).await;

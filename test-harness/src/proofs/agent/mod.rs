@@ -5,8 +5,10 @@ mod crash;
 mod hostile;
 mod pace;
 mod pays;
+mod shared;
 
 pub use crash::{Crashes, crashes};
 pub use hostile::{Refusals, hostile, one_of_fifty};
-pub use pace::{Pace, pace};
+pub use pace::{EnginePace, Pace, engine_pace, pace};
 pub use pays::{Payments, gate_in_envoy, gate_in_workerd, officials, wallets};
+pub use shared::{Shared, processes, workers};

@@ -86,6 +86,7 @@ fn ways(origin: &str) -> Value {
     let routes = [
         priced("permit2", "/plain/permit2", offers("$0.01", json!({ "transfer_method": "permit2" }))),
         priced("v1", "/plain/v1", v1),
+        priced("named", "/plain/named/{id}", json!({ "payment_identifier": "optional", "redelivery_seconds": 600 })),
     ];
     add_routes(&mut policy, routes);
     policy
@@ -95,7 +96,7 @@ fn ways(origin: &str) -> Value {
 ///
 /// # Errors
 /// If a part of the stack does not start.
-pub async fn gate_in_workerd(agents: &Agents<'_>, workers: &WorkerTools) -> Result<Payments> {
+pub async fn gate_in_workerd(agents: &Agents<'_>, workers: &WorkerTools) -> Result<(Payments, WorkerStack)> {
     let stack = WorkerStack::start(agents.tools, workers, agents.package, test_policy, Ok).await?;
     let agent = start(agents, &stack.origin).await?;
     let mut figures = Payments::default();
@@ -103,7 +104,7 @@ pub async fn gate_in_workerd(agents: &Agents<'_>, workers: &WorkerTools) -> Resu
         let paid = pay(&agent, &stack.chain, &stack.url(path), CENT).await;
         figures.rows.push((format!("our gate in workerd, {what}"), paid));
     }
-    Ok(figures)
+    Ok((figures, stack))
 }
 
 /// Official servers, with the facilitator and the chain of a stack.
