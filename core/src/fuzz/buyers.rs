@@ -4,15 +4,18 @@ use super::requests::headers;
 use super::{Label, Target, label, vectors, why};
 use crate::agent::challenge::Challenge;
 use crate::agent::counters::Counters;
+use crate::agent::import;
 use crate::agent::pay::{SessionKey, guard};
 use crate::agent::policy::Policy;
-use crate::agent::purse::{Account, Purse};
+use crate::agent::purse::Purse;
 use crate::agent::request::Url;
 use crate::agent::{Agent, Blob, Message, NoAnswer, Response, Store, StoreFailed, Wanted, World};
 use crate::crypto::hex;
+use crate::crypto::keys::{Algorithm, SigningKey};
 use crate::host::HostError;
 use crate::http::Headers;
 use crate::json;
+use crate::token::{Token, issue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -157,10 +160,50 @@ pub(super) const ADDRESS: Target = Target {
     },
 };
 
+pub(super) const GRANT: Target = Target {
+    name: "grant",
+    reads: "a wallet's grant or a user's mandate that is to become a policy",
+    seeds: || {
+        let token = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913";
+        let permission = json!({
+            "chainId": "0x2105", "permission": { "type": "erc20-token-stream", "data": {
+                "tokenAddress": token, "amountPerSecond": "0x64", "maxAmount": "0x989680", "startTime": NOW } },
+            "rules": [{ "type": "expiry", "data": { "timestamp": NOW + 600 } }]
+        });
+        let spending = json!({ "chainId": 8453, "permission": {
+            "account": token, "spender": token, "token": token, "allowance": "1", "period": 60, "start": 1, "end": 2 } });
+        let mandate = json!({ "vct": "mandate.payment.open.1", "exp": NOW, "constraints": [
+            { "type": "payment.amount_range", "currency": "USD", "max": 250 },
+            { "type": "payment.budget", "currency": "USD", "max": 20.5 },
+            { "type": "payment.agent_recurrence", "frequency": "DAILY", "max_occurrences": 4 },
+            { "type": "payment.execution_date", "not_before": "2026-12-01", "not_after": "2026-12-24T18:00:00+01:00" }
+        ] });
+        [permission, spending, mandate].map(|grant| grant.to_string().into_bytes()).into()
+    },
+    run: |input| {
+        let asset = json!({ "asset": "eip155:8453/erc20:0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913" });
+        let frame = import::Frame { unit: "usd".to_owned(), assets: vec![asset], ..import::Frame::default() };
+        type Read = fn(&[u8], &import::Frame) -> Result<import::Imported, import::NotImported>;
+        let read: [Read; 3] = [import::erc7715, import::spend_permission, import::ap2];
+        let mut label = String::new();
+        for (kind, read) in ["erc7715", "spend", "ap2"].into_iter().zip(read) {
+            match read(input, &frame) {
+                Ok(imported) => {
+                    let policy = Policy::load(imported.policy.to_string().as_bytes()).unwrap();
+                    assert!(!policy.document()["budgets"].as_array().unwrap().is_empty(), "something bounds it");
+                    return format!("ok {kind}").into();
+                }
+                Err(not) => label.push_str(&format!(" {}", why(&not.detail))),
+            }
+        }
+        label.into()
+    },
+};
+
 pub(super) const PURCHASE: Target = Target {
     name: "purchase",
     reads: "a seller: challenge, headers beside it, settlement, headers beside it, each before an empty line",
-    seeds: || vec![honest(), [honest(), refusing()].concat(), refusing(), version_1()],
+    seeds: || vec![honest(), [honest(), refusing()].concat(), refusing(), version_1(), selling(), forgetting()],
     run: |input| buy(input).1,
 };
 
@@ -192,6 +235,46 @@ fn refusing() -> Vec<u8> {
 fn version_1() -> Vec<u8> {
     let settled = settlement(json!({ "network": "base-sepolia" }));
     story([&text("v1_body"), ":status: 402\nx-version: 1", &settled, ":status: 200"])
+}
+
+/// A holder's key that everybody knows, and a token that is bound to it.
+fn holder() -> SigningKey {
+    SigningKey::from_secret(Algorithm::EdDsa, &[9; 32]).unwrap()
+}
+
+fn token() -> String {
+    let gate = SigningKey::from_secret(Algorithm::EdDsa, &[7; 32]).unwrap();
+    let grant = json!({
+        "type": "http_call", "locations": ["https://api.example.com"], "actions": ["GET"],
+        "constraints": [{ "key": "route", "one_of": ["data"] }],
+        "limits": [{ "per": "token", "unit": "call", "max": "5" }]
+    });
+    let claims = json!({
+        "iss": "https://api.example.com", "aud": "https://api.example.com", "sub": "payer", "client_id": "agent",
+        "iat": NOW, "nbf": NOW, "exp": NOW + 600, "jti": "t", "cnf": { "jwk": holder().public().to_jwk() },
+        "authorization_details": [grant]
+    });
+    issue(&gate, &Token::parse(claims.as_object().unwrap()).unwrap()).unwrap()
+}
+
+/// A seller that sells a pass, and takes it.
+fn selling() -> Vec<u8> {
+    let mut required: Value = serde_json::from_str(&text("paymentRequiredJson")).unwrap();
+    required["accepts"].as_array_mut().unwrap().truncate(1);
+    required["accepts"][0]["extra"]["pass"] = json!({ "calls": 5, "expiresIn": 600 });
+    required["extensions"] =
+        json!({ "farebox": { "info": { "nonce": "0x00112233445566778899aabbccddeeff" }, "schema": {} } });
+    let token = token();
+    let settled = settlement(json!({ "extensions": { "farebox": { "info": { "token": token } } } }));
+    let fields = format!(":status: 200\ncapability-token: {token}\nfarebox-remaining: call=4");
+    story([&required.to_string(), ":status: 402", &settled, &fields])
+}
+
+/// One that does not know its token any more.
+fn forgetting() -> Vec<u8> {
+    let problem = json!({ "type": "urn:farebox:problem:ledger_lost", "code": "ledger_lost", "advice": "pay" });
+    let fields = ":status: 402\ncontent-type: application/problem+json";
+    [selling(), story(["{}", ":status: 402", &problem.to_string(), fields])].concat()
 }
 
 /// A seller that says what it says by what it is asked for: the first two parts of a story to whoever has not paid, the
@@ -244,12 +327,13 @@ impl World for Seller {
             };
             let (amount, nonce) = authorization.or_else(permit).unwrap();
             self.sent.borrow_mut().insert(nonce, amount.parse().unwrap());
-            assert!(message.url.starts_with("https://api.example.com/"), "paid to somebody else");
         }
-        let (json, mut fields) = self.says(message.payment().is_some());
+        let shows = !message.credential.is_empty();
+        assert!(!shows || message.url.starts_with("https://api.example.com/"), "shown to somebody else");
+        let (json, mut fields) = self.says(shows);
         let status = fields.text(":status").and_then(|status| status.parse().ok()).ok_or(NoAnswer)?;
         if fields.first("x-version").is_none() {
-            let name = if message.payment().is_some() { "payment-response" } else { "payment-required" };
+            let name = if shows { "payment-response" } else { "payment-required" };
             fields.push(name.as_bytes(), STANDARD.encode(&json).as_bytes());
         }
         let url = fields.text("url").unwrap_or(message.url).to_owned();
@@ -306,9 +390,8 @@ fn buy(input: &[u8]) -> (Option<Vec<u8>>, Label) {
     };
     let secret = hex::decode_fixed("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80").unwrap();
     let key = SessionKey::new(&secret).unwrap();
-    let purse = Purse { accounts: vec![Account::of_key(key.address())], keeps_tokens: false, holder: None };
     let store = Memory::default();
-    let agent = Agent::new(loaded(), purse, seller, store.clone(), key);
+    let agent = Agent::new(loaded(), Purse::of_key(key.address()), seller, store.clone(), key).with_holder(holder());
     done(agent.begin()).unwrap();
     let mut label = String::from("ok");
     for _ in 0..3 {
@@ -316,6 +399,8 @@ fn buy(input: &[u8]) -> (Option<Vec<u8>>, Label) {
             Ok(fetched) => {
                 label.push_str(&format!(" {}", fetched.response.status / 100));
                 label.push_str(if fetched.paid.is_some() { " paid" } else { "" });
+                label.push_str(if fetched.token.is_some() { " token" } else { "" });
+                label.push_str(if fetched.kept.is_some() { " kept" } else { "" });
             }
             Err(error) => label.extend(why(&error.to_string()).chars().take(24)),
         }

@@ -78,6 +78,7 @@ pub const TARGETS: &[Target] = &[
     buyers::COUNTERS,
     buyers::TYPED_DATA,
     buyers::ADDRESS,
+    buyers::GRANT,
     buyers::PURCHASE,
 ];
 
