@@ -43,10 +43,6 @@ use super::policy::config::Transfer;
 use super::purse::{Account, Purse};
 use super::request::{Body, Quote, Request, Url};
 use super::tell;
-pub use super::tell::{
-    approved as word, decision as of_decision, offer as of_offer, policy as described, question as of_question,
-    reservation as of_reservation, status,
-};
 use crate::crypto::hex;
 use crate::http::Headers;
 use crate::json;

@@ -220,3 +220,30 @@ fn a_pass_that_is_not_what_was_sold_is_a_fault() {
         assert_eq!((fetched.kept, fetched.paid.unwrap().faults), (None, vec![Fault::Token]), "{case}");
     }
 }
+
+#[test]
+fn an_offer_that_must_be_signed_is_by_a_key_that_its_own_origin_serves() {
+    let required = json!({ "require": { "signed_offer": true } });
+    let fetched = |seller: &Value, tamper: Option<&'static str>| {
+        let mut policy = buying();
+        policy["require"] = required["require"].clone();
+        let mall = Mall::new(seller, &policy);
+        mall.tampers(move |_: &Message<'_>, response| {
+            let (Some(value), Some(price)) = (response.headers.text("payment-required"), tamper) else {
+                return Some(response);
+            };
+            // Another price beside the signatures.
+            let text = String::from_utf8(STANDARD.decode(value).unwrap()).unwrap();
+            let text = text.replace("\"amount\":\"10000\"", price).replace("\"amount\":\"100000\"", price);
+            Some(replaced(response, "payment-required", Some(&STANDARD.encode(text))))
+        });
+        let result = run(mall.bearer(&Memory::default()).fetch(&Wanted::get(URL)));
+        assert_eq!(mall.with("payment-signature"), usize::from(result.is_ok()));
+        result.map(|fetched| fetched.paid.unwrap().faults)
+    };
+    let mut seller = selling(json!({ "calls": 20, "seconds": 600 }));
+    assert_eq!(fetched(&seller, None).unwrap_err().code(), "offer_unsigned");
+    seller["tokens"]["signed_offers"] = json!({});
+    assert_eq!(fetched(&seller, None).unwrap(), []);
+    assert_eq!(fetched(&seller, Some("\"amount\":\"10001\"")).unwrap_err().code(), "offer_unsigned");
+}
