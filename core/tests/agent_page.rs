@@ -23,7 +23,7 @@ fn marked() -> Vec<(String, String)> {
         let (name, rest) = part.split_once(" -->\n").unwrap();
         let text = match rest.strip_prefix("```json\n") {
             Some(block) => block.split_once("\n```").unwrap().0,
-            None => rest.split_once("\n\n").unwrap().0,
+            None => rest.split_once("\n\n").map_or(rest, |(text, _)| text),
         };
         (name.to_owned(), text.to_owned())
     };
