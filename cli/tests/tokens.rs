@@ -48,7 +48,8 @@ fn a_token_is_issued_inspected_verified_delegated_and_revoked() {
     assert_eq!(verify(&token, "GET https://api.example.com/v1/quotes/btc").0, 0);
     assert_eq!(verify(&token, "GET https://api.example.com/v2/quotes/btc").0, 1);
     assert_eq!(verify(&token, "DELETE https://api.example.com/v1/quotes/btc").0, 1);
-    let forged = format!("{}A", &token[..token.len() - 1]);
+    let (kept, last) = token.split_at(token.len() - 9);
+    let forged = format!("{kept}{}{}", if last.starts_with('A') { 'B' } else { 'A' }, &last[1..]);
     assert_eq!(verify(&forged, "GET https://api.example.com/v1/quotes/btc").0, 1);
 
     write(
