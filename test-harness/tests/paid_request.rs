@@ -407,5 +407,5 @@ fn the_filter_has_not_grown_by_accident() {
     let filter = rig::wasm::build(tools(), "farebox-filter", &[]).unwrap();
     let bytes = std::fs::metadata(filter).unwrap().len();
     println!("farebox.wasm: {bytes} bytes");
-    assert!(bytes < 1_620_000, "{bytes} bytes: if that is what it takes, raise this limit and say so in CHANGELOG.md");
+    assert!(bytes < 1_680_000, "{bytes} bytes: if that is what it takes, raise this limit and say so in CHANGELOG.md");
 }
