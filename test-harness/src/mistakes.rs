@@ -3,6 +3,15 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+/// The variables that these policies name for secrets; the key is of RFC 8037, appendix A.1.
+pub const VARIABLES: [(&str, &str); 2] = [
+    ("TOKEN", "s3cret"),
+    (
+        "TOKEN_KEY",
+        r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+    ),
+];
+
 /// One policy with a mistake in it.
 #[derive(Clone, Debug)]
 pub struct Mistake {

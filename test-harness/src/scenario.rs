@@ -200,12 +200,13 @@ pub enum Refusal {
 pub async fn refused(tools: &Tools, filter: &Path, policy: &str, env: &[(&str, &str)]) -> Result<Refusal> {
     let upstream = Upstream::start()?;
     let mut wasm = WasmFilter::new("farebox", filter, Configuration::Text(policy.to_owned()));
-    for (name, _) in env {
+    let env = [env, &crate::mistakes::VARIABLES].concat();
+    for (name, _) in &env {
         wasm = wasm.host_env_key(name);
     }
     let config = Config::new(upstream.port())?.cluster(FACILITATOR, 9).filter(wasm);
     let mut envoy = EnvoyConfig::new(config.to_text()).concurrency(1);
-    for (name, value) in env {
+    for (name, value) in &env {
         envoy = envoy.env(name, value);
     }
     let port = config.port;

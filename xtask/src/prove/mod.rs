@@ -72,8 +72,7 @@ impl Subject {
 
     /// The filter's environment.
     fn env(&self) -> Vec<(&'static str, &'static str)> {
-        // The policies of the mistakes may name TOKEN for a facilitator's bearer token.
-        [("TOKEN", "s3cret")].into_iter().chain(self.mutant.map(|mutant| (MUTANT, mutant))).collect()
+        self.mutant.map(|mutant| (MUTANT, mutant)).into_iter().collect()
     }
 }
 
