@@ -273,7 +273,7 @@ impl Site {
             match moment {
                 Moment::Upstream => {
                     for hold in &holds {
-                        hold.arrived(Duration::from_secs(10)).await?;
+                        hold.arrived(Duration::from_secs(30)).await?;
                     }
                 }
                 Moment::Verify | Moment::Settle | Moment::LongSettle => {
@@ -285,7 +285,7 @@ impl Site {
                         };
                         (calls == 2).then_some(())
                     };
-                    crate::process::wait_for("both calls", Duration::from_secs(10), called).await?;
+                    crate::process::wait_for("both calls", Duration::from_secs(30), called).await?;
                     if moment != Moment::Verify {
                         // The answers wait; the settlements themselves are to be on the chain.
                         self.settled(payments).await?;
