@@ -47,10 +47,10 @@ async fn the_example_pays_within_its_budget_keeps_its_pass_and_stops() {
     policy["budgets"][0]["max"] = "0.025 usd".into();
     let written = dir.path().join("policy.json");
     std::fs::write(&written, policy.to_string()).unwrap();
-    let run = |what: &str| -> Output {
+    let run_in = |folder: &str, what: &str| -> Output {
         Command::new(&binary)
             .arg(&written)
-            .arg(dir.path().join("kept"))
+            .arg(dir.path().join(folder))
             .arg(what)
             .env("PRIVATE_KEY", BUYER.key)
             .env("HOLDER_KEY", "11".repeat(32))
@@ -59,9 +59,12 @@ async fn the_example_pays_within_its_budget_keeps_its_pass_and_stops() {
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
 
-    // Nobody has said that its budgets are full.
-    let early = run(&stack.url("/plain/after"));
+    let run = |what: &str| run_in("kept", what);
+
+    // Nobody has said that its budgets are full: they count as lost from then on, and are not filled by beginning later.
+    let early = run_in("early", &stack.url("/plain/after"));
     assert!(!early.status.success() && text(&early.stderr).contains("counters_lost"), "{}", text(&early.stderr));
+    assert_eq!(text(&run_in("early", "begin").stdout), "had begun\n");
     assert_eq!(text(&run("begin").stdout), "begun\n");
     assert_eq!(text(&run("begin").stdout), "had begun\n");
 
