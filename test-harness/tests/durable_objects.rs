@@ -53,6 +53,10 @@ impl Backend for Objects {
     fn worker(&self, ledger: &Http) -> Remote<Http> {
         Remote::new(ledger.clone())
     }
+
+    fn many(&self, number: u32) -> u32 {
+        number / 20
+    }
 }
 
 #[tokio::test]

@@ -30,6 +30,11 @@ pub trait Backend {
 
     /// Another worker's handle on it.
     fn worker(&self, ledger: &Self::Ledger) -> Self::Store;
+
+    /// How many operations to make where a rule only needs many of them; backends behind a network make fewer.
+    fn many(&self, number: u32) -> u32 {
+        number
+    }
 }
 
 /// A rule, for whoever wants to run them one by one.

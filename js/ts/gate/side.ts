@@ -219,8 +219,10 @@ export class ExchangeSide extends Side {
       init.body = this.#read as BodyInit;
       return new Request(`${protocol}//${target[":authority"]}${target[":path"]}`, init);
     }
-    if (target[":authority"] === host && target[":path"] === pathname + search) return new Request(this.#request, init);
-    return new Request(new Request(`${protocol}//${target[":authority"]}${target[":path"]}`, this.#request), init);
+    // Compared as text: a runtime may keep dot segments in a request's URL that the judged one has no more.
+    const judged = `${protocol}//${target[":authority"]}${target[":path"]}`;
+    if (judged === this.#request.url) return new Request(this.#request, init);
+    return new Request(new Request(judged, this.#request), init);
   }
 
   override sent(id: number): void {
