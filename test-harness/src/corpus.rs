@@ -223,6 +223,9 @@ impl InProcess {
             started = started.env(name, value);
         }
         let envoy = Envoy::start(tools, started).await?;
+        if policy.supported.is_some() {
+            world.learnt().await?;
+        }
         Ok(Self { world, port: config.port, sent: Vec::new(), _process: Box::new(envoy) })
     }
 
@@ -399,6 +402,8 @@ struct World {
 struct WorldState {
     script: Script,
     hits: Vec<Hit>,
+    /// Whether a gate has asked what the facilitator supports.
+    asked: bool,
     /// Where calls wait: until the sender is gone.
     holds: BTreeMap<String, watch::Sender<()>>,
 }
@@ -408,7 +413,7 @@ impl World {
         let port = free_port()?;
         let listener = StdListener::bind(("127.0.0.1", port)).context("cannot listen for the scripted world")?;
         listener.set_nonblocking(true)?;
-        let state = Arc::new(Mutex::new(WorldState { script, hits: Vec::new(), holds: BTreeMap::new() }));
+        let state = Arc::new(Mutex::new(WorldState { script, hits: Vec::new(), asked: false, holds: BTreeMap::new() }));
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::clone(&state);
@@ -425,6 +430,18 @@ impl World {
 
     fn state(&self) -> MutexGuard<'_, WorldState> {
         lock(&self.state)
+    }
+
+    /// Waits until every worker knows what the facilitator supports: one has asked, and the others have looked.
+    async fn learnt(&self) -> Result<()> {
+        for _ in 0..300 {
+            if self.state().asked {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the gate never asked what the facilitator supports")
     }
 }
 
@@ -459,6 +476,7 @@ async fn answer(
     let (reaction, held) = {
         let mut state = lock(&state);
         let at = if service { target.trim_start_matches('/').to_owned() } else { "upstream".to_owned() };
+        state.asked |= service && at.ends_with("supported");
         let held = state.holds.get(&at).map(watch::Sender::subscribe);
         let reaction = if service {
             state.script.react(&host, &target, &body, now())
