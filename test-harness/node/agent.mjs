@@ -10,16 +10,21 @@
 //   TRANSFERS      how it can pay, with commas: eip3009, permit2
 //   CONTRACT       the contract wallet's address
 //   BEGIN          fill the budgets of the store if it has none
+//   HOLDER         the key of tokens: `webcrypto`, or 64 hexadecimal digits of a key that lives inside the instance
+//   ASK            what whoever is asked for approval says: `yes`, `no`
 //
 // Operations
 //   {"op": "pay", "url", "method"?, "headers"?, "body"?, "task"?, "quote"?, "timeout"?}
 //        → {"status", "headers", "body", "payment", "requests"} or {"error": {"name", "code", …}, "requests"};
 //          each of "requests" is what was sent: {"url", "status", "payment"}
+//          "details", what `detailsOf` has beside the payment, is in it too
+//   {"op": "import", "arguments": [kind, grant, frame]} → what `importPolicy` gives
+//   {"op": "close"} → null
 //   {"op": "quote" | "explain" | "left" | "open" | "questions" | "accounts" | "begin" | "approve" | …, "arguments"?}
 import { describeError, notePayment, serve } from "./wire.mjs";
 
 const ANVIL_ACCOUNT_0 = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-const { PACKAGE, POLICY, STORE, BEGIN, CONTRACT, WALLET = "session", PRIVATE_KEY = ANVIL_ACCOUNT_0, TRANSFERS } =
+const { PACKAGE, POLICY, STORE, BEGIN, CONTRACT, WALLET = "session", PRIVATE_KEY = ANVIL_ACCOUNT_0, TRANSFERS, HOLDER, ASK } =
   process.env;
 // For the package that is built with faults to switch on.
 globalThis.FAREBOX_MUTANT = process.env.FAREBOX_MUTANT;
@@ -85,9 +90,16 @@ async function noting(request) {
   return response;
 }
 
+function makeHolder() {
+  if (!HOLDER) return undefined;
+  return HOLDER === "webcrypto" ? farebox.webCryptoHolder() : farebox.holderKey(Uint8Array.from(Buffer.from(HOLDER, "hex")));
+}
+
 const agent = farebox.createAgent({
   policy: POLICY,
   wallet: await makeWallet(),
+  holder: makeHolder(),
+  ask: ASK ? async () => ASK === "yes" : undefined,
   store: STORE ? fileStore(STORE) : farebox.memoryStore(),
   fetch: noting,
   onEvent: (event) => events.push(event),
@@ -107,7 +119,8 @@ async function pay({ url, method, headers, body, task, agent: name, quote, timeo
     const response = await agent.fetch(url, init);
     const text = await response.text();
     const payment = farebox.paymentOf(response) ?? null;
-    return { status: response.status, headers: Object.fromEntries(response.headers), body: text, payment, requests: mine };
+    const { payment: _, ...details } = farebox.detailsOf(response);
+    return { status: response.status, headers: Object.fromEntries(response.headers), body: text, payment, details, requests: mine };
   } catch (error) {
     return { error: described(error), requests: mine };
   }
@@ -130,7 +143,14 @@ async function payAll({ purchases }) {
 }
 
 const methods = ["quote", "explain", "left", "open", "questions", "accounts", "begin", "approve", "reject", "adopt", "unfreeze", "evidence", "tokens", "delegate", "keep", "drop", "holder"];
-const operations = { pay, "pay-all": payAll, events: async () => events.splice(0) };
+const operations = { pay, "pay-all": payAll, events: async () => events.splice(0), close: async () => agent.close() ?? null };
+operations.import = async ({ arguments: given }) => {
+  try {
+    return farebox.importPolicy(...given);
+  } catch (error) {
+    return { error: described(error) };
+  }
+};
 for (const method of methods) {
   operations[method] = async ({ arguments: given = [] }) => {
     try {

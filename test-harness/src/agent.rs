@@ -75,6 +75,12 @@ impl Plan {
         self.variable("STORE", &folder.display().to_string()).variable("BEGIN", "1")
     }
 
+    /// With a key for tokens: `webcrypto`, or the digits of a secret.
+    #[must_use]
+    pub fn holder(self, holder: &str) -> Self {
+        self.variable("HOLDER", holder)
+    }
+
     /// With another variable of the program's environment.
     #[must_use]
     pub fn variable(mut self, name: &'static str, value: &str) -> Self {
@@ -111,7 +117,7 @@ impl<'a> Agents<'a> {
     /// If it does not start.
     pub async fn start(&self, plan: &Plan) -> Result<Agent> {
         let mut command = self.tools.node("agent.mjs");
-        for name in ["STORE", "BEGIN", "WALLET", "CONTRACT", "TRANSFERS"] {
+        for name in ["STORE", "BEGIN", "WALLET", "CONTRACT", "TRANSFERS", "HOLDER", "ASK"] {
             command.env_remove(name);
         }
         command.env("PACKAGE", &self.package.dir).env("POLICY", plan.policy.to_string());

@@ -44,6 +44,14 @@ async fn the_agent_pays_our_gate_in_workerd_and_in_workerd_it_shares_a_budget() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_agent_keeps_shows_and_delegates_tokens_asks_for_approval_and_takes_over_policies() {
+    let (tools, _, package) = made();
+    let agents = Agents::new(&tools, &package);
+    let filter = wasm::build(&tools, "farebox-filter", &[]).unwrap();
+    agent::methods(&agents, &filter).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn challenges_that_mean_ill_are_refused_for_the_right_reason_before_anything_is_signed() {
     let (tools, _, package) = made();
     let refused = agent::hostile(&Agents::new(&tools, &package)).await.unwrap();
