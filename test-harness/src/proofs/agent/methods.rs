@@ -44,14 +44,14 @@ async fn tokens(agents: &Agents<'_>, stack: &Stack) -> Result<()> {
     let again = root.get(&url("/plain/shared/b")).await?;
     ensure!(again.status() == 200 && again.0["payment"].is_null(), "a call with it: {}", again.0);
     ensure!(again.0["details"]["token"]["id"] == *id, "{}", again.0);
-    let quote = root.call("quote", json!([url("/plain/shared/c")])).await?;
+    let quote = root.call("quote", json!([url("/plain/shared/b")])).await?;
     ensure!(quote["outcome"] == "token" && quote["token"]["id"] == *id, "{quote}");
     let listed = root.call("tokens", json!([])).await?;
     ensure!(listed.as_array().is_some_and(|all| all.len() == 1) && listed[0]["id"] == *id, "{listed}");
 
-    // The sub-agent may pay nothing.
+    // The sub-agent may not pay what anything here costs.
     let mut poor = policy(&[&stack.origin]);
-    poor["budgets"][0]["max"] = json!("0 usd");
+    poor["caps"][0]["max"] = json!("0.001 usd");
     let child = agents.start(&Plan::new(poor).key(OTHER_BUYER).holder("webcrypto")).await?;
     let holder = child.call("holder", json!([])).await?;
     ensure!(holder["crv"] == "Ed25519" && holder["d"].is_null(), "{holder}");
@@ -69,7 +69,7 @@ async fn tokens(agents: &Agents<'_>, stack: &Stack) -> Result<()> {
         ensure!(got.payments().is_empty(), "{}", got.0);
     }
     for (what, path) in [("a third call", "/plain/shared/quotes/btc"), ("another path", "/plain/shared/other")] {
-        denied(what, &child.get(&url(path)).await?, "over_budget")?;
+        denied(what, &child.get(&url(path)).await?, "over_cap")?;
     }
     let much = json!({ "holder": holder, "url": url("/plain/shared/quotes/btc"), "calls": 100_000 });
     let refused = root.call("delegate", json!([much])).await?;
