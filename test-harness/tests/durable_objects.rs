@@ -1,6 +1,7 @@
 //! What every ledger backend must do, tried on Durable Objects in real workerd.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use farebox_core::ledger::StoreError;
 use farebox_core::ledger::conformance::{Backend, rules};
@@ -73,8 +74,9 @@ async fn a_ledger_in_durable_objects_keeps_every_rule() {
     let objects = Objects { url, founded: AtomicUsize::new(0) };
     let all = rules::<Objects>();
     for (name, rule) in &all {
-        eprintln!("{name}");
+        let begun = Instant::now();
         rule(&objects).await;
+        eprintln!("{:6.1} s {name}", begun.elapsed().as_secs_f64());
     }
     assert!(all.len() >= 30, "{}", all.len());
 }

@@ -32,20 +32,26 @@ pub async fn of_workers_that_mark_at_once_one_is_first<B: Backend>(backend: &B) 
 
 pub async fn marks_are_refused_rather_than_forgotten<B: Backend>(backend: &B) {
     let store = lone(backend);
-    let mut set = 0;
+    let (mut set, most) = (0, backend.many(400_000));
     let refused = loop {
+        // Who is asked for less is not full by then, and must have forgotten nothing all the same.
+        if set == most && most < 400_000 {
+            break None;
+        }
         match store.once(&mark(set), NOW + 60, NOW).await {
             Ok(first) => assert!(first),
-            Err(error) => break error,
+            Err(error) => break Some(error),
         }
         set += 1;
     };
-    assert_eq!(refused, StoreError::Full);
     assert!(set > 10_000, "{set}");
     for n in (0..set).step_by(7) {
         assert_eq!(store.once(&mark(n), NOW + 60, NOW).await, Ok(false), "{n}");
     }
-    assert_eq!(store.once(&mark(set), NOW + 90, NOW + 61).await, Ok(true));
+    if refused.is_some() {
+        assert_eq!(refused, Some(StoreError::Full));
+        assert_eq!(store.once(&mark(set), NOW + 90, NOW + 61).await, Ok(true));
+    }
 }
 
 pub async fn marks_are_kept_until_they_end_and_never_set_anew<B: Backend>(backend: &B) {
@@ -137,10 +143,11 @@ pub async fn a_ledger_has_one_epoch_and_another_ledger_another<B: Backend>(backe
 pub async fn open_questions_are_few_and_told_apart<B: Backend>(backend: &B) {
     let store = lone(backend);
     let mut asked = 0;
-    for n in 0..10_000_u32 {
+    let most = backend.many(10_000);
+    for n in 0..most {
         asked += usize::from(store.doubt(&id(n), &n.to_be_bytes()).await.is_ok());
     }
-    assert!((300..10_000).contains(&asked), "{asked}");
+    assert!(asked >= 300 && (most < 10_000 || asked < 10_000), "{asked}");
     assert_eq!(store.doubt(&id(5), &[0; MAX_DOUBT + 1]).await, Err(StoreError::Full));
     assert_eq!(store.doubts().await.unwrap().len(), asked);
     assert!(store.doubted(&id(0)).await.unwrap().is_some());
