@@ -204,7 +204,7 @@ struct Sent {
 
 impl InProcess {
     async fn envoy(tools: &Tools, filter: &Path, policy: &Policy) -> Result<Self> {
-        let world = World::start(Script::idle(policy))?;
+        let world = World::start(Script::idle(policy), true)?;
         let mut config = Config::new(world.port)?;
         for cluster in [FACILITATOR, BACKUP, RPC] {
             config = config.cluster(cluster, world.port);
@@ -235,7 +235,8 @@ impl InProcess {
         policy: &Policy,
         variable: Option<(&str, &str)>,
     ) -> Result<Self> {
-        let world = World::start(Script::idle(policy))?;
+        // workerd sends a GET once more if a kept connection breaks; whether it has kept one would be chance.
+        let world = World::start(Script::idle(policy), false)?;
         let mut config = workerd::Config::gate(package, &policy.json, world.port)?;
         for cluster in [FACILITATOR, BACKUP, RPC] {
             config = config.service(cluster, world.port);
@@ -409,7 +410,8 @@ struct WorldState {
 }
 
 impl World {
-    fn start(script: Script) -> Result<Self> {
+    /// A world that keeps connections open between exchanges, or does not.
+    fn start(script: Script, keeps: bool) -> Result<Self> {
         let port = free_port()?;
         let listener = StdListener::bind(("127.0.0.1", port)).context("cannot listen for the scripted world")?;
         listener.set_nonblocking(true)?;
@@ -420,7 +422,7 @@ impl World {
         std::thread::Builder::new().name("rig-world".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    _ = serve(listener, shared) => {}
+                    _ = serve(listener, shared, keeps) => {}
                     _ = stopped => {}
                 }
             });
@@ -449,7 +451,7 @@ fn lock(state: &Mutex<WorldState>) -> MutexGuard<'_, WorldState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: StdListener, state: Arc<Mutex<WorldState>>) -> std::io::Result<()> {
+async fn serve(listener: StdListener, state: Arc<Mutex<WorldState>>, keeps: bool) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = listener.accept().await?;
@@ -458,7 +460,9 @@ async fn serve(listener: StdListener, state: Arc<Mutex<WorldState>>) -> std::io:
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, Arc::clone(&state)));
             // An error breaks the connection off, as the script wants it.
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().keep_alive(keeps);
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }

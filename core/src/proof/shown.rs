@@ -142,28 +142,25 @@ fn token68(rest: &[u8]) -> Option<&str> {
 fn whole_token68(text: &[u8]) -> Option<&str> {
     let padding = text.iter().rev().take_while(|c| **c == b'=').count();
     let body = text.get(..text.len().checked_sub(padding)?)?;
-    let fits = !body.is_empty() && text.len() <= MAX_CREDENTIAL && body.iter().fold(true, |fits, c| fits & belongs(*c));
+    let fits = !body.is_empty()
+        && text.len() <= MAX_CREDENTIAL
+        && body.iter().fold(true, |fits, c| fits & (BELONGS.get(usize::from(*c)) == Some(&true)));
     fits.then(|| std::str::from_utf8(text).ok()).flatten()
 }
 
-/// Whether a token68 may hold `c`. By a table of bits: tokens have a thousand characters, and come with every call.
-fn belongs(c: u8) -> bool {
-    const fn bits(from: u8) -> u64 {
-        let (mut bits, mut nth) = (0, 0);
-        while nth < 64 {
-            let c = from + nth;
-            if c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~' | b'+' | b'/') {
-                bits |= 1 << nth;
-            }
-            nth += 1;
+/// Whether a token68 may hold a byte. A table: tokens have a thousand characters, and come with every call.
+const BELONGS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0;
+    while c < table.len() {
+        #[expect(clippy::cast_possible_truncation, clippy::indexing_slicing, reason = "below 256, while compiling")]
+        {
+            table[c] = (c as u8).is_ascii_alphanumeric() || matches!(c as u8, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
         }
-        bits
+        c += 1;
     }
-    const LOW: u64 = bits(0);
-    const HIGH: u64 = bits(64);
-    let bits = if c < 64 { LOW } else { HIGH };
-    c < 128 && bits >> (c & 63) & 1 == 1
-}
+    table
+};
 
 #[cfg(test)]
 mod tests {
