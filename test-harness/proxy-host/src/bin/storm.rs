@@ -41,6 +41,9 @@ fn run() -> Result<(), String> {
     for violation in report.violations.iter().take(5) {
         println!("violation: {violation}");
     }
+    for faults in report.circumstances.iter().take(5) {
+        println!("{faults}");
+    }
     for words in report.last_words.iter().take(5) {
         println!("trap of its own: {words}");
     }
