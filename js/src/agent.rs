@@ -35,7 +35,8 @@ pub struct Agent {
 impl Agent {
     /// Reads a policy and the accounts of a wallet (JSON, as [`facade::Engine::new`] takes them).
     /// `secret` is the key of an account that lives here, `holder` the public key of tokens (a JWK), or `holder_secret` an
-    /// Ed25519 key of tokens that lives here; `clock` gives milliseconds since 1970.
+    /// Ed25519 key of tokens that lives here; `clock` gives milliseconds since 1970; `hears` says whether
+    /// anybody hears of events.
     ///
     /// # Errors
     /// An array of the policy's mistakes: path, what was found, what is allowed, by turns; or a text on something else.
@@ -47,6 +48,7 @@ impl Agent {
         holder: Option<String>,
         holder_secret: Option<Vec<u8>>,
         clock: Option<js_sys::Function>,
+        hears: bool,
     ) -> Result<Agent, JsValue> {
         #[cfg(feature = "mutants")]
         js_sys::Reflect::get(&js_sys::global(), &JsValue::from_str("FAREBOX_MUTANT"))
@@ -71,7 +73,7 @@ impl Agent {
             (Some(jwk), None) => Ring::Outside(read::jwk(&jwk).map_err(|why| JsValue::from_str(&why))?),
             (None, None) => Ring::Nobody,
         };
-        let outside = Outside { clock, policy: Rc::new(RefCell::new(policy.clone())) };
+        let outside = Outside { clock, hears, policy: Rc::new(RefCell::new(policy.clone())) };
         let core = Core::new(policy, purse.clone(), outside.clone(), Blobs, hand.clone()).with_holder(ring.clone());
         Ok(Self { core: RefCell::new(Rc::new(core)), purse, outside, hand, ring })
     }

@@ -105,29 +105,45 @@ impl<H: Host> Case<'_, H> {
         let (binding, now) = (self.binding(payment), self.host.now());
         let expires = now.saturating_add(IDENTIFIER_KEPT.max(self.route.redelivery_seconds));
         let ours = Pointer { target: payment.claim_id(), binding, expires };
-        let mut instead_of = None;
+        let (store, look) = (self.host.store(), NewClaim { proven, ..self.look(payment) });
+        let mut instead_of: Option<Pointer> = None;
         // A second round replaces a name whose payment came to nothing.
         for _ in 0..2 {
-            let store = self.host.store();
-            let Some(first) = self.ledger(store.point(&index, &ours, instead_of.as_ref(), now).await)? else {
-                return Ok(None);
+            let replaced = instead_of.map(|first| first.target);
+            let Some(first) = self.ledger(store.point(&index, &ours, replaced.as_ref(), now).await)? else {
+                // The first payment claims itself, then looks at the name; this one took the name and looks at its claim.
+                // Whichever comes second sees the other.
+                let Some(first) = instead_of else { return Ok(None) };
+                let claimed = self.ledger(store.claim(&first.target, &look, now).await)?;
+                if let Claimed::Known(Claim { money: Money::Failed, .. }) | Claimed::Unseen | Claimed::Ours(_) = claimed
+                {
+                    return Ok(None);
+                }
+                let _ = store.point(&index, &first, Some(&ours.target), now).await;
+                return match claimed {
+                    Claimed::Again(ticket, claim) => Ok(Some(self.again(ticket, &claim, payment))),
+                    _ => Err(under_way().into()),
+                };
             };
             if first.binding != binding {
                 let detail = "this payment-identifier belongs to another request of yours";
                 return Err(Problem::new(Code::PaymentIdentifierConflict, detail).into());
             }
-            let look = NewClaim { proven, ..self.look(payment) };
             match self.ledger(store.claim(&first.target, &look, now).await)? {
                 Claimed::Again(ticket, claim) => return Ok(Some(self.again(ticket, &claim, payment))),
                 Claimed::Known(Claim { money: Money::Failed, .. }) | Claimed::Unseen | Claimed::Ours(_) => {
-                    instead_of = Some(first.target);
+                    instead_of = Some(first);
                 }
                 Claimed::Known(claim) => return Err(self.known(payment, &claim)),
             }
         }
         debug_assert!(hold.is_ours());
-        Err(Problem::new(Code::PaymentInProgress, "another request with this payment-identifier is under way").into())
+        Err(under_way().into())
     }
+}
+
+fn under_way() -> Problem {
+    Problem::new(Code::PaymentInProgress, "another request with this payment-identifier is under way")
 }
 
 /// Seconds that a payment's name is remembered at least.

@@ -781,6 +781,31 @@ fn a_name_whose_payment_came_to_nothing_is_free_again() {
 }
 
 #[test]
+fn a_name_that_a_later_payment_took_over_is_not_charged_to_the_first_one_as_well() {
+    let slow = Rc::new(Cell::new(true));
+    let is_slow = Rc::clone(&slow);
+    let host = TestHost::new(NOW, honest, move |_: &Headers| {
+        (!is_slow.get()).then(|| [(":status", "200")].into_iter().collect())
+    });
+    let gate = gate_with("after", |policy| policy["routes"][0]["payment_identifier"] = json!("optional"));
+    let id = "pay_0123456789abcdef";
+    let mut first = host.send(&gate, request("GET", "/premium-data", &[("payment-signature", &signed(1, named(id)))]));
+    assert!(first.reply().is_none());
+    // Longer than an upstream may take: the first payment's claim has lapsed.
+    host.pass(120);
+    slow.set(false);
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(2, named(id))).status, 200);
+    host.settle_down(&mut first);
+    assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 1);
+    let reply = first.reply().unwrap();
+    assert_eq!(
+        (reply.status, code(&reply).as_str()),
+        (503, "ledger_unavailable"),
+        "the first one's service is not given for nothing"
+    );
+}
+
+#[test]
 fn a_named_payment_is_delivered_again_within_the_routes_window() {
     let host = TestHost::new(NOW, honest, upstream("200"));
     let gate = gate_with("after", |policy| {

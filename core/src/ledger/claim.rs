@@ -1,8 +1,8 @@
 //! A claim: the atomic record that a payment is being or has been used, for which request, with which outcome.
 //!
 //! Two facts: where the money is, and whether the service was given. Every record that is not final has a deadline:
-//! a worker that died leaves it behind. Past the deadline, a claim whose money call has not been made is released;
-//! one whose money call was made is unknown. A claim taken over has a new generation, and only the holder of the current
+//! a worker that died leaves it behind. Past the deadline, a claim whose money call has not been made is released, for
+//! its worker too; one whose money call was made is unknown. A claim taken over has a new generation, and only the holder of the current
 //! generation may change it: a late answer still concludes the claim it belongs to, and never another's.
 
 use super::StoreError;
@@ -278,7 +278,10 @@ impl Claim {
 
     /// Moves the claim on.
     pub(super) fn conclude(&mut self, ticket: &Ticket, to: &Conclusion, now: u64) -> Result<(), StoreError> {
-        if self.generation != ticket.generation || !self.may_become(to) {
+        // Whoever has let the deadline pass without a money call has lost the claim, although nobody took it over: others
+        // may have acted on that.
+        let lapsed = self.money == Money::None && now > self.deadline;
+        if self.generation != ticket.generation || lapsed || !self.may_become(to) {
             return Err(StoreError::Lost);
         }
         self.becomes(to.money, now);

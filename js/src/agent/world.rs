@@ -19,6 +19,8 @@ use wasm_bindgen::{JsCast, JsValue};
 pub(super) struct Outside {
     /// Gives milliseconds since 1970; `Date.now` if absent.
     pub(super) clock: Option<Function>,
+    /// Whether anybody hears of events.
+    pub(super) hears: bool,
     /// The policy, by whose units amounts are told.
     pub(super) policy: Rc<RefCell<Policy>>,
 }
@@ -72,7 +74,9 @@ impl World for Outside {
     }
 
     fn event(&self, event: &Event<'_>) {
-        if let Some(call) = call::current() {
+        if self.hears
+            && let Some(call) = call::current()
+        {
             let told = tell::event(&self.policy.borrow(), event);
             call.event(&told.to_string());
         }

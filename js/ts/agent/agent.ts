@@ -336,7 +336,8 @@ class Buyer implements Agent {
   }
 
   async #begin(): Promise<Inner> {
-    const { wallet, holder, store, clock } = this.#options;
+    const { wallet, holder, store, clock, onEvent } = this.#options;
+    const hears = onEvent !== undefined;
     const wasm = instance();
     const secrets = [wallet?.secret?.(), holder?.secret?.()] as const;
     this.#holdsKey ||= secrets.some((secret) => secret !== undefined);
@@ -348,7 +349,7 @@ class Buyer implements Agent {
       if (holderSecret !== undefined) this.#holder = wasm.holder_of(holderSecret);
       else if (holder !== undefined) this.#holder = JSON.stringify(await holder.jwk());
       const policy = this.#policy;
-      inner = enter((wasm) => new wasm.Agent(policy, accounts, secret, this.#holder, holderSecret, clock));
+      inner = enter((wasm) => new wasm.Agent(policy, accounts, secret, this.#holder, holderSecret, clock, hears));
     } catch (error) {
       throw policyFailure(error);
     } finally {

@@ -153,6 +153,8 @@ pub fn decide(
 ) -> Decision {
     let mut explanation = Explanation { request: rules::request(policy, request, counters, now), offers: Vec::new() };
     let now = counters.clock(now);
+    let request_key = policy.duplicates.map(|_| request.key());
+    let context = rules::Context { policy, challenge, request, purse, counters, request_key, now };
     let mut cases = Vec::new();
     for offer in challenge.offers() {
         match offer {
@@ -161,11 +163,11 @@ pub fn decide(
                 explanation.offers.push(Judgement { offer: unfit.index, verdicts: vec![verdict], rank: Vec::new() });
             }
             Ok(offer) => {
-                let context = rules::Context { policy, challenge, request, purse, counters, now };
-                let case = rules::judge(&context, offer);
-                let verdicts = case.verdicts.clone();
+                let mut case = rules::judge(&context, offer);
+                let standing = case.standing();
+                let verdicts = std::mem::take(&mut case.verdicts);
                 explanation.offers.push(Judgement { offer: offer.index, verdicts, rank: Vec::new() });
-                cases.push(case);
+                cases.push((standing, case));
             }
         }
     }
@@ -173,14 +175,16 @@ pub fn decide(
         return Decision::deny(explanation, None, None);
     }
     for effect in [Effect::Pass, Effect::Ask, Effect::Wait] {
-        let standing: Vec<&rules::Case<'_>> = cases.iter().filter(|case| case.standing() == effect).collect();
-        let ranked = rank::rank(policy, request, counters, now, &standing);
-        for (case, why) in &ranked {
+        let standing: Vec<&rules::Case<'_>> =
+            cases.iter().filter(|(standing, _)| *standing == effect).map(|(_, case)| case).collect();
+        let mut first = None;
+        for (case, why) in rank::rank(policy, request, counters, now, &standing) {
             if let Some(judgement) = explanation.offers.iter_mut().find(|it| it.offer == case.offer.index) {
-                judgement.rank.clone_from(why);
+                judgement.rank = why;
             }
+            first = first.or(Some(case));
         }
-        let Some((case, _)) = ranked.into_iter().next() else { continue };
+        let Some(case) = first else { continue };
         return match effect {
             Effect::Pass => match case.choice() {
                 Some(choice) => Decision { outcome: Outcome::Choose(choice), explanation },
@@ -190,7 +194,7 @@ pub fn decide(
             _ => Decision::deny(explanation, case.retry_at, case.lock_to_begin()),
         };
     }
-    let retry_at = cases.iter().filter_map(|case| case.retry_at).min();
+    let retry_at = cases.iter().filter_map(|(_, case)| case.retry_at).min();
     Decision::deny(explanation, retry_at, None)
 }
 
@@ -205,7 +209,8 @@ pub(super) fn effect_of(
     counters: &Counters,
     now: u64,
 ) -> (Effect, Vec<Verdict>) {
-    let context = rules::Context { policy, challenge, request, purse, counters, now };
+    let request_key = policy.duplicates.map(|_| request.key());
+    let context = rules::Context { policy, challenge, request, purse, counters, request_key, now };
     let case = rules::judge(&context, offer);
-    (case.standing(), case.verdicts.clone())
+    (case.standing(), case.verdicts)
 }

@@ -19,6 +19,9 @@ use crate::mutant;
 /// Seconds after its end for which an opened lock stays open.
 const LOCK_STAYS: u64 = 86_400;
 
+/// About as many rules as are looked at for an offer.
+const VERDICTS: usize = 16;
+
 /// What is judged, and by what.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
@@ -27,6 +30,8 @@ pub(super) struct Context<'a> {
     pub(super) request: &'a Request,
     pub(super) purse: &'a Purse,
     pub(super) counters: &'a Counters,
+    /// What is asked for, if the policy looks for duplicates.
+    pub(super) request_key: Option<[u8; 32]>,
     /// Never before the last time that the counters saw.
     pub(super) now: u64,
 }
@@ -53,6 +58,8 @@ pub(super) fn request(policy: &Policy, request: &Request, counters: &Counters, n
 /// One offer, judged.
 pub(super) struct Case<'a> {
     pub(super) offer: &'a Offer,
+    /// Its asset as it is written.
+    asset: String,
     pub(super) verdicts: Vec<Verdict>,
     /// When it may be otherwise, if something only waits.
     pub(super) retry_at: Option<u64>,
@@ -72,7 +79,8 @@ pub(super) struct Case<'a> {
 pub(super) fn judge<'a>(context: &Context<'a>, offer: &'a Offer) -> Case<'a> {
     let mut case = Case {
         offer,
-        verdicts: Vec::new(),
+        asset: offer.asset.to_string(),
+        verdicts: Vec::with_capacity(VERDICTS),
         retry_at: None,
         context: *context,
         payer: context.purse.payer(offer),
@@ -170,15 +178,13 @@ impl<'a> Case<'a> {
 
     fn wallet(&mut self) {
         let pays = self.payer.is_some();
-        self.say(
-            Verdict::unless(pays, "wallet", Effect::Deny, Reason::WalletCannotPay).with("asset", self.offer.asset),
-        );
+        self.say(Verdict::unless(pays, "wallet", Effect::Deny, Reason::WalletCannotPay).with("asset", &self.asset));
     }
 
     /// The amount as the policy counts it, if it knows the asset.
     fn asset(&mut self) -> Option<Money> {
         let Some(asset) = self.context.policy.asset(&self.offer.asset) else {
-            self.say(Verdict::deny("assets", Reason::AssetNotListed).with("asset", self.offer.asset));
+            self.say(Verdict::deny("assets", Reason::AssetNotListed).with("asset", &self.asset));
             return None;
         };
         // What a token's domain is comes from the policy: an offer that says otherwise is about another token, or
@@ -191,7 +197,7 @@ impl<'a> Case<'a> {
         let domain = self.offer.domain.clone().unwrap_or_default();
         self.say(
             Verdict::unless(agrees, "assets", Effect::Deny, Reason::AssetDisagrees)
-                .with("asset", self.offer.asset)
+                .with("asset", &self.asset)
                 .with("domain", format!("{:?} {:?}", shown(&domain.0), shown(&domain.1))),
         );
         let money = asset.counted(self.offer.amount);
@@ -250,9 +256,7 @@ impl<'a> Case<'a> {
         if let Some(quote) = &request.quote {
             let same = quote.asset == self.offer.asset && quote.payee.is_none_or(|payee| payee == self.offer.payee);
             let verdict = Verdict::unless(same, "slippage", Effect::Deny, Reason::QuoteChanged);
-            self.say(
-                verdict.with("quoted", quote.asset).with("offered", self.offer.asset).with("payee", self.offer.payee),
-            );
+            self.say(verdict.with("quoted", quote.asset).with("offered", &self.asset).with("payee", self.offer.payee));
             let most = above(quote.amount, policy.quoted_bps);
             self.say(
                 Verdict::unless(self.offer.amount <= most, "slippage", Effect::Deny, Reason::PriceAboveQuote)
@@ -359,10 +363,10 @@ impl<'a> Case<'a> {
     }
 
     fn duplicates(&mut self) {
-        let Context { policy, counters, request, now, .. } = self.context;
-        let Some((seconds, then)) = policy.duplicates else { return };
+        let Context { policy, counters, now, request_key, .. } = self.context;
+        let (Some((seconds, then)), Some(key)) = (policy.duplicates, request_key) else { return };
         let hash = sha256(&[
-            &request.key(),
+            &key,
             &self.offer.asset.chain.to_be_bytes(),
             &self.offer.asset.address,
             &self.offer.payee.address,
@@ -391,16 +395,18 @@ impl<'a> Case<'a> {
 
     fn triggers(&self, approval: &Approval, money: Money) -> bool {
         let above = approval.above.is_none_or(|above| above.unit == money.unit && money.amount > above.amount);
+        if !above || approval.first.is_empty() {
+            return above;
+        }
         let [host, payee, asset] = seen_keys(&host_key(self.context.request), self.offer);
-        let new = |what: &First| {
+        approval.first.iter().any(|what| {
             let key = match what {
                 First::Host => &host,
                 First::Payee => &payee,
                 First::Asset => &asset,
             };
             !self.context.counters.has_seen(key)
-        };
-        above && (approval.first.is_empty() || approval.first.iter().any(new))
+        })
     }
 
     /// The program must ask somebody.

@@ -50,6 +50,12 @@ pub async fn past_its_deadline_a_claim_is_released_before_the_money_call_and_unk
     assert!(matches!(known, Claimed::Known(Claim { money: Money::Unknown, .. })));
     // A late answer still finds the claim it belongs to.
     store.conclude(&second, &to(Money::Settled, Service::Waiting, NOW), NOW + 22).await.unwrap();
+    // One that nobody took over is released all the same: whoever looked at it has been told so.
+    let late = ours(store.claim(&id(2), &new(NOW + 10, NOW + 100), NOW).await.unwrap());
+    assert_eq!(store.claim(&id(2), &look(), NOW + 11).await, Ok(Claimed::Unseen));
+    for to in [to(Money::None, Service::Forwarded, NOW + 90), to(Money::Settling, Service::Waiting, NOW + 90)] {
+        assert_eq!(store.conclude(&late, &to, NOW + 11).await, Err(StoreError::Lost));
+    }
 }
 
 pub async fn what_is_settled_stays_settled_and_is_never_released<B: Backend>(backend: &B) {

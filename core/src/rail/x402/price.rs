@@ -51,12 +51,21 @@ pub fn atomic(text: &str, decimals: u8) -> Result<u128, PriceError> {
 #[must_use]
 pub fn decimal(amount: u128, decimals: u8) -> String {
     let places = usize::from(decimals);
-    let digits = format!("{amount:0>width$}", width = places + 1);
-    let (whole, fraction) = digits.split_at_checked(digits.len() - places).unwrap_or((&digits, ""));
-    match fraction.trim_end_matches('0') {
-        "" => whole.to_owned(),
-        fraction => format!("{whole}.{fraction}"),
+    // Most amounts fit, and twice as wide a number takes many times as long.
+    let digits = u64::try_from(amount).map_or_else(|_| amount.to_string(), |amount| amount.to_string());
+    let mut text = String::with_capacity(digits.len() + places + 2);
+    let (whole, fraction) = match digits.len().checked_sub(places) {
+        None | Some(0) => ("0", digits.as_str()),
+        Some(whole) => digits.split_at_checked(whole).unwrap_or((&digits, "")),
+    };
+    text.push_str(whole);
+    let fraction = fraction.trim_end_matches('0');
+    if !fraction.is_empty() {
+        text.push('.');
+        text.extend(std::iter::repeat_n('0', places.saturating_sub(digits.len())));
+        text.push_str(fraction);
     }
+    text
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct Crashes {
     pub same_payment: usize,
     /// Requests that the chain was paid for more than once.
     pub paid_twice: usize,
+    /// Requests that were made, with those that no kill came in time for; each is to be paid for once.
+    pub requests: usize,
     /// Transfers on the chain.
     pub transfers: usize,
     /// What the counters have, as the policy counts.
@@ -37,6 +39,7 @@ impl Crashes {
         let served = self.answers.get("200").copied().unwrap_or(0);
         let doubtful = self.found.get("doubtful").copied().unwrap_or(0);
         self.paid_twice == 0
+            && self.transfers == self.requests
             && self.open == 0
             && self.same_payment == doubtful
             && served == self.points
@@ -62,9 +65,11 @@ pub async fn crashes(agents: &Agents<'_>, stack: &Stack, points: usize) -> Resul
         ensure!(agent.get(&stack.url(&format!("/plain/named/warm-{warm_up}"))).await?.status() == 200, "no purchase");
     }
     let whole = began.elapsed() / 2;
+    figures.requests = 2;
     let mut attempt = 0;
     while figures.points < points {
         attempt += 1;
+        figures.requests += 1;
         ensure!(attempt < 4 * points + 8, "the agents are too fast to be killed: {figures:?}");
         let url = stack.url(&format!("/plain/named/crash-{attempt}"));
         // Evenly over the time, in an order that is not theirs.
