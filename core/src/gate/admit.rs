@@ -196,9 +196,6 @@ impl<H: Host> Case<'_, H> {
             return Err(Problem::new(Code::HolderKeyRequired, detail).into());
         }
         let proven = checked.as_ref().is_ok_and(|(_, checked)| checked.payer_proven);
-        if proven && let Some(admitted) = Earlier::of(self, &payment).await?.admit(self, &payment).await? {
-            return Ok(admitted);
-        }
         match self.claim(&payment, &checked).await? {
             Claimed::Ours(ticket) => {
                 let (offer, _) = checked.map_err(|problem| self.refuse(problem))?;
@@ -214,9 +211,10 @@ impl<H: Host> Case<'_, H> {
                     hold.release().await;
                     return Ok(admitted);
                 }
+                let owed = proven && Earlier::of(self, &payment).await?.owes(self, &payment).await?;
                 match offer.settle {
-                    Settle::After => self.verify(hold, offer, payment, proven).await,
-                    Settle::Before => self.prepay(hold, offer, payment).await,
+                    Settle::After => self.verify(hold, offer, payment, proven && !owed).await,
+                    Settle::Before => self.prepay(hold, offer, payment, owed).await,
                 }
             }
             Claimed::Again(ticket, claim) => Ok(self.again(ticket, &claim, &payment)),
@@ -308,39 +306,27 @@ impl<H: Host> Case<'_, H> {
         }
     }
 
-    /// Settle after: the facilitator says whether the payment would settle; then the request may go.
+    /// Settle after: the facilitator says whether the payment would settle; then the request may go. `alone`: it is known
+    /// that nothing else is unresolved of this payer.
     async fn verify(
         &self,
         mut hold: Hold<H>,
         offer: Offer,
         payment: Payment,
-        proven: bool,
+        alone: bool,
     ) -> Result<Admitted<H>, Refusal> {
         let Some(_place) = self.gate.counters.verify(self.source.get()) else {
             hold.release().await;
             return Err(Problem::new(Code::TooManyRequests, "too many payments of this address at once").into());
         };
-        match rail::verify(self.host, self.gate.policy.facilitators(), &self.gate.breakers, &offer, &payment).await {
-            Verdict::Valid { .. } if proven => {}
-            // The facilitator has proven what the core could not: who pays.
-            Verdict::Valid { .. } => {
-                if let Some(admitted) = Earlier::of(self, &payment).await?.admit(self, &payment).await? {
-                    hold.release().await;
-                    return Ok(admitted);
-                }
-                hold.looked();
-            }
-            Verdict::Invalid { reason } => {
+        hold = self.good(hold, &offer, &payment).await?;
+        if !alone {
+            // The facilitator has proven what the core could not: who pays, with what was not used before.
+            if let Some(admitted) = Earlier::of(self, &payment).await?.admit(self, &payment).await? {
                 hold.release().await;
-                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
-                let problem = Problem::new(rail::refusal(&reason), format!("the facilitator refuses it: {reason}"));
-                return Err(self.challenge(problem, &reason));
+                return Ok(admitted);
             }
-            Verdict::Unavailable { .. } => {
-                hold.release().await;
-                let detail = "no facilitator gave a usable answer; nothing was charged";
-                return Err(self.gate.unavailable(self.host, detail).into());
-            }
+            hold.looked();
         }
         self.forwarding(&mut hold).await?;
         let forwarded = Forwarded::new(self.gate, self.host, payment.account());
@@ -348,8 +334,40 @@ impl<H: Host> Case<'_, H> {
         Ok(Admitted::Verified(Box::new(Verified { hold, offer, payment, purchase, forwarded })))
     }
 
-    /// Settle before: the money moves, then the request may go.
-    async fn prepay(&self, hold: Hold<H>, offer: Offer, payment: Payment) -> Result<Admitted<H>, Refusal> {
+    /// Has a facilitator verify the payment. One that is not good gives the claim back.
+    async fn good(&self, hold: Hold<H>, offer: &Offer, payment: &Payment) -> Result<Hold<H>, Refusal> {
+        match rail::verify(self.host, self.gate.policy.facilitators(), &self.gate.breakers, offer, payment).await {
+            Verdict::Valid { .. } => Ok(hold),
+            Verdict::Invalid { reason } => {
+                hold.release().await;
+                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
+                let problem = Problem::new(rail::refusal(&reason), format!("the facilitator refuses it: {reason}"));
+                Err(self.challenge(problem, &reason))
+            }
+            Verdict::Unavailable { .. } => {
+                hold.release().await;
+                let detail = "no facilitator gave a usable answer; nothing was charged";
+                Err(self.gate.unavailable(self.host, detail).into())
+            }
+        }
+    }
+
+    /// Settle before: the money moves, then the request may go. `owed`: an earlier payment of this payer may be had
+    /// instead.
+    async fn prepay(
+        &self,
+        mut hold: Hold<H>,
+        offer: Offer,
+        payment: Payment,
+        owed: bool,
+    ) -> Result<Admitted<H>, Refusal> {
+        if owed {
+            hold = self.good(hold, &offer, &payment).await?;
+            if let Some(admitted) = Earlier::of(self, &payment).await?.admit(self, &payment).await? {
+                hold.release().await;
+                return Ok(admitted);
+            }
+        }
         let serving = self.route.response_timeout_seconds.saturating_add(GRACE);
         let settled = settle(self.gate, self.host, hold, &offer, &payment, serving).await;
         let (mut hold, paid) = settled.map_err(|not_paid| self.refused(not_paid))?;

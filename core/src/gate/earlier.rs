@@ -23,7 +23,28 @@ impl Earlier {
         Ok(Self(pointer.map(|pointer| pointer.target).filter(|target| *target != payment.claim_id())))
     }
 
-    /// Answers from the earlier payment, whose payer this one's signature proves. The new one is not settled.
+    /// Whether there is something to have from the earlier payment. An outcome that stays unknown is an error: the new
+    /// payment is not settled beside it.
+    ///
+    /// That the signature is the payer's says nothing yet: those of settled payments are public. So nothing is given away
+    /// here; [`admit`](Self::admit) does that, once a facilitator has found that this payment was not used before.
+    pub(super) async fn owes<H: Host>(&self, case: &Case<'_, H>, payment: &Payment) -> Result<bool, Refusal> {
+        let Some(target) = self.0 else { return Ok(false) };
+        let look = NewClaim { secret: [0; 16], ..case.look(payment) };
+        let now = case.host.now();
+        match case.ledger(case.host.store().claim(&target, &look, now).await)? {
+            Claimed::Known(Claim { money: Money::Unknown, .. }) => match case.resolve(&target, None).await {
+                Judgement::Settled { .. } => Ok(true),
+                Judgement::Failed => Ok(false),
+                Judgement::Open | Judgement::Nobody => Err(unknown().into()),
+            },
+            Claimed::Known(claim) => Ok(claim.owes(&NewClaim { proven: true, ..look }, now)),
+            Claimed::Again(..) | Claimed::Unseen | Claimed::Ours(_) => Ok(false),
+        }
+    }
+
+    /// Answers from the earlier payment. The new one, which a facilitator has just found good and unused, proves who asks;
+    /// it is not settled.
     pub(super) async fn admit<H: Host>(
         self,
         case: &Case<'_, H>,

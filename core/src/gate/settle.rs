@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 /// Seconds a worker may be late with what it says to the store.
-pub(super) const GRACE: u64 = 5;
+pub(super) const GRACE: u64 = crate::ledger::LATE;
 
 /// Why nothing was paid, or nothing is known to have been.
 pub(super) enum NotPaid {
@@ -173,6 +173,8 @@ impl<H: Host> MoneyCall<H> {
             {
                 let _ = store.doubt(&self.ticket.id, &question).await;
             }
+            // A purchase beside this one may have taken its place meanwhile.
+            point_to(&self.host, &self.ticket, self.index.as_ref()).await;
             let text = format!("claim {}: the settlement's outcome is unknown", short(&self.ticket));
             self.host.event(&Event::Log { level: Level::Error, text: &text });
         }

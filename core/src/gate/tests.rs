@@ -739,6 +739,59 @@ fn a_new_payment_while_an_earlier_one_is_undelivered_gets_the_earlier_delivery()
 }
 
 #[test]
+fn a_payment_that_was_used_before_gets_nothing_of_what_its_payer_is_owed() {
+    for settle in ["after", "before"] {
+        let fails = Rc::new(Cell::new(false));
+        let failing = Rc::clone(&fails);
+        let lost = Rc::new(Cell::new(false));
+        let losing = Rc::clone(&lost);
+        let service = move |call: &Callout| match call.path.as_str() {
+            "/settle" if losing.get() => None,
+            _ => honest(call),
+        };
+        let host = TestHost::new(NOW, service, move |_: &Headers| {
+            Some([(":status", if failing.get() { "500" } else { "200" })].into_iter().collect())
+        });
+        let gate = gate_with(settle, |_| {});
+        // As its client would answer the route's offer.
+        let signed_for = |n: u8, extensions: Value| {
+            let mut payment: Value = serde_json::from_slice(&STANDARD.decode(signed(n, extensions)).unwrap()).unwrap();
+            if settle == "before" {
+                payment["accepted"]["extra"]["paymentFlow"] = json!("upfront");
+            }
+            STANDARD.encode(payment.to_string())
+        };
+        assert_eq!(pay(&host, &gate, "/same-price", &signed(1, nonce(1))).status, 200);
+        // The second one is charged and not delivered.
+        lost.set(settle == "after");
+        fails.set(settle == "before");
+        let second = request("GET", "/premium-data", &[("payment-signature", &signed_for(2, nonce(2)))]);
+        let mut sent = host.send(&gate, second);
+        sent.hang_up();
+        (lost.set(false), fails.set(false));
+        host.work();
+        let (forwarded, settled) = (host.forwarded().len(), host.calls().iter().filter(|it| *it == "/settle").count());
+
+        // What was settled is public: authorization and signature. This gate knows it, ...
+        let reply = pay(&host, &gate, "/premium-data", &signed_for(1, nonce(7)));
+        assert_eq!((reply.status, code(&reply).as_str()), (409, "payment_used"), "{settle}");
+        // ... and of what was used elsewhere a facilitator does.
+        host.serve_callouts(|call: &Callout| match call.path.as_str() {
+            "/verify" => {
+                answer(200, json!({ "isValid": false, "invalidReason": "invalid_exact_evm_nonce_already_used" }))
+            }
+            _ => honest(call),
+        });
+        assert_ne!(pay(&host, &gate, "/premium-data", &signed_for(3, nonce(7))).status, 200, "{settle}");
+        assert_eq!(host.forwarded().len(), forwarded, "{settle}");
+        host.serve_callouts(honest);
+        // A fresh one shows that it is the payer who asks.
+        assert_eq!(pay(&host, &gate, "/premium-data", &signed_for(4, nonce(4))).status, 200, "{settle}");
+        assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), settled, "{settle}");
+    }
+}
+
+#[test]
 fn a_named_payment_is_charged_once_whatever_is_signed_under_its_name() {
     let identified = |policy: &mut Value| {
         policy["routes"][0]["payment_identifier"] = json!("optional");

@@ -158,6 +158,8 @@ pub struct Conclusion {
     pub transaction: String,
 }
 
+/// Seconds that what a worker says to the ledger may be late: every deadline must have them to spare.
+pub const LATE: u64 = 5;
 /// Seconds that a record is kept after its payment lapsed, so that a buyer can still ask for its outcome.
 pub const KEPT: u64 = 3600;
 /// Seconds that a claim with an open outcome is kept after its payment can no longer be used.
@@ -279,8 +281,8 @@ impl Claim {
     /// Moves the claim on.
     pub(super) fn conclude(&mut self, ticket: &Ticket, to: &Conclusion, now: u64) -> Result<(), StoreError> {
         // Whoever has let the deadline pass without a money call has lost the claim, although nobody took it over: others
-        // may have acted on that.
-        let lapsed = self.money == Money::None && now > self.deadline;
+        // may have acted on that. Its word may be late, so it loses it a little earlier than others see.
+        let lapsed = self.money == Money::None && now.saturating_add(LATE) > self.deadline;
         if self.generation != ticket.generation || lapsed || !self.may_become(to) {
             return Err(StoreError::Lost);
         }

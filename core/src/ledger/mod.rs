@@ -17,7 +17,7 @@ pub mod remote;
 pub mod revocation;
 
 pub use claim::{
-    Binding, Claim, ClaimId, Claimed, Conclusion, Money, NewClaim, Pointer, Service, Ticket, Yield, Yielded,
+    Binding, Claim, ClaimId, Claimed, Conclusion, LATE, Money, NewClaim, Pointer, Service, Ticket, Yield, Yielded,
 };
 pub use draw::{CounterId, Draw, DrawError, Drawn, FamilyId, Left, LeftOf, LinkId, Reservation};
 pub use revocation::{Facts, Party, Revocation, Revocations, Revoked, Subject};

@@ -15,6 +15,8 @@ use crate::agent::{Agents, Plan, policy};
 pub struct Crashes {
     /// Purchases during which the agent was killed.
     pub points: usize,
+    /// Kills that came after the answer was on record.
+    pub late: usize,
     /// How far they had come: what the next agent found in the store.
     pub found: BTreeMap<String, usize>,
     /// What the next agent got for the same request.
@@ -72,6 +74,7 @@ pub async fn crashes(agents: &Agents<'_>, stack: &Stack, points: usize) -> Resul
         figures.requests += 1;
         ensure!(attempt < 4 * points + 8, "the agents are too fast to be killed: {figures:?}");
         let url = stack.url(&format!("/plain/named/crash-{attempt}"));
+        let spent = agent.used().await?;
         // Evenly over the time, in an order that is not theirs.
         let share = (attempt * 37 % 100) as f64 / 100.0;
         let answer = tokio::time::timeout(whole.mul_f64(share), agent.get(&url)).await;
@@ -85,6 +88,11 @@ pub async fn crashes(agents: &Agents<'_>, stack: &Stack, points: usize) -> Resul
         let open = open.as_array().context("no reservations")?.clone();
         let stage = open.first().and_then(|open| open["stage"].as_str()).unwrap_or("nothing").to_owned();
         ensure!(open.len() <= 1, "{open:?}");
+        if open.is_empty() && agent.used().await? != spent {
+            // The answer had come and was on record: the purchase was over, and to ask again would be another one.
+            figures.late += 1;
+            continue;
+        }
         let nonce = open.first().map(|open| open["nonce"].clone());
         let hits = stack.chain.authorizations_used_by(BUYER.address).await?;
         let again = agent.get(&url).await?;
