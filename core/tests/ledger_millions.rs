@@ -43,7 +43,8 @@ fn new(now: u64) -> NewClaim {
 fn pay(ledger: &Ledger, id: &ClaimId, now: u64) {
     let Ok(Claimed::Ours(ticket)) = done(ledger.claim(id, &new(now), now)) else { panic!("refused") };
     for (money, service) in [(Money::Settling, Service::Waiting), (Money::Settled, Service::Delivered)] {
-        let to = Conclusion { money, service, deadline: now + 30, transaction: format!("0x{}", "ab".repeat(32)) };
+        let to =
+            Conclusion { money, service, deadline: now + 30, transaction: format!("0x{}", "ab".repeat(32)), keep: 0 };
         done(ledger.conclude(&ticket, &to, now)).unwrap();
     }
 }

@@ -253,7 +253,13 @@ async fn fill<H: Host>(host: &H, value: &str) -> Result<(), String> {
         let claimed = host.store().claim(&id, &entries.claim(now), now).await.map_err(|error| error.to_string())?;
         let Claimed::Ours(ticket) = claimed else { return Err(format!("{claimed:?}")) };
         for (money, service) in [(Money::Settling, Service::Waiting), (Money::Settled, Service::Delivered)] {
-            let to = Conclusion { money, service, deadline: now + 30, transaction: format!("0x{}", "ab".repeat(32)) };
+            let to = Conclusion {
+                money,
+                service,
+                deadline: now + 30,
+                transaction: format!("0x{}", "ab".repeat(32)),
+                keep: 0,
+            };
             host.store().conclude(&ticket, &to, now).await.map_err(|error| error.to_string())?;
         }
         let drawn = host.store().reserve(entries.draw(&id)?, now * 1000).await.map_err(|error| error.to_string())?;

@@ -31,6 +31,14 @@ pub struct Agent {
     ring: Ring,
 }
 
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Hand::Key(_, closed) = &self.hand {
+            closed.set(true);
+        }
+    }
+}
+
 #[wasm_bindgen]
 impl Agent {
     /// Reads a policy and the accounts of a wallet (JSON, as [`facade::Engine::new`] takes them).
@@ -66,7 +74,7 @@ impl Agent {
             if !purse.accounts.iter().any(|account| account.address == address) {
                 purse.accounts.push(Account::of_key(address));
             }
-            hand = Hand::Key(Rc::new(key));
+            hand = Hand::Key(Rc::new(key), Rc::default());
         }
         let ring = match (holder, holder_secret) {
             (_, Some(secret)) => Ring::Key(Rc::new(holder_key(&secret)?)),

@@ -82,7 +82,14 @@ impl Held for Response {
     }
 
     fn release(self, edits: Edits) -> Done {
-        self.scope.side().release(written(edits));
+        let _ = self.scope.side().release(written(edits));
+        Done::decided()
+    }
+
+    fn release_or(self, edits: Edits, kept: impl FnOnce() + 'static) -> Done {
+        if !self.scope.side().release(written(edits)) {
+            kept();
+        }
         Done::decided()
     }
 

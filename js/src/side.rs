@@ -15,7 +15,7 @@ export interface Side {
   body(id: number, limit: number): void;
   forward(id: number, edits: string[]): void;
   sent(id: number): void;
-  release(edits: string[]): void;
+  release(edits: string[]): boolean;
   reply(status: number, headers: string[], body: Uint8Array, grpcStatus: number | undefined): void;
   note(name: string, value: string): void;
   event(name: string, labels: string[], value: number): void;
@@ -70,7 +70,7 @@ extern "C" {
 
     /// Lets the response go.
     #[wasm_bindgen(method)]
-    pub(crate) fn release(this: &Side, edits: Vec<String>);
+    pub(crate) fn release(this: &Side, edits: Vec<String>) -> bool;
 
     /// Answers instead.
     #[wasm_bindgen(method)]

@@ -95,12 +95,16 @@ impl<S: Store> Kept<S> {
         Err(StoreFailed)
     }
 
-    /// Writes the first counters; `false` if there are some.
+    /// Writes the first counters; `false` if there are some. Those that were only found to be missing are none.
     pub(super) async fn begin(&self, policy: &Policy, now: u64) -> Result<bool, StoreFailed> {
-        if self.store.load().await?.is_some() {
+        let Some(blob) = self.store.load().await? else {
+            return self.store.swap(None, Counters::begin(policy, now).encode()).await;
+        };
+        let mut counters = self.decode(&blob.bytes, self.revision.get())?;
+        if !counters.begin_after_all(policy) {
             return Ok(false);
         }
-        self.store.swap(None, Counters::begin(policy, now).encode()).await
+        self.store.swap(Some(blob.version), counters.encode()).await
     }
 
     /// Reads a blob. `floor` is the highest revision that was seen before it was asked for: while it was on its way, others

@@ -54,6 +54,7 @@ fn everything(store: &impl Store) -> Label {
                     service: Service::Forwarded,
                     deadline: NOW + 30,
                     transaction: "0xabcd".to_owned(),
+                    keep: 0,
                 };
                 note(done(store.conclude(&ticket, &settling, NOW)).is_err());
                 note(done(store.release(&ticket, NOW)).is_err());

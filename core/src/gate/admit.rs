@@ -200,14 +200,14 @@ impl<H: Host> Case<'_, H> {
             Claimed::Ours(ticket) => {
                 let (offer, _) = checked.map_err(|problem| self.refuse(problem))?;
                 self.host.event(&Event::Claim { state: "claimed" });
-                let hold = Hold::new(
+                let mut hold = Hold::new(
                     self.host,
                     ticket,
                     Money::None,
                     Service::Waiting,
                     Index::of(&payment, self.binding(&payment), proven),
                 );
-                if let Some(admitted) = self.named_before(&payment, &hold, proven).await? {
+                if let Some(admitted) = self.named_before(&payment, &mut hold, proven).await? {
                     hold.release().await;
                     return Ok(admitted);
                 }

@@ -115,7 +115,7 @@ impl<H: Host> Case<'_, H> {
     pub(super) async fn named_before(
         &self,
         payment: &Payment,
-        hold: &Hold<H>,
+        hold: &mut Hold<H>,
         proven: bool,
     ) -> Result<Option<Admitted<H>>, Refusal> {
         let wanted = self.route.payment_identifier.is_some();
@@ -127,6 +127,7 @@ impl<H: Host> Case<'_, H> {
         let expires = now.saturating_add(IDENTIFIER_KEPT.max(self.route.redelivery_seconds));
         let ours = Pointer { target: payment.claim_id(), binding, expires };
         let (store, look) = (self.host.store(), NewClaim { proven, ..self.look(payment) });
+        hold.named_until(expires);
         let mut instead_of: Option<Pointer> = None;
         // A second round replaces a name whose payment came to nothing.
         for _ in 0..2 {

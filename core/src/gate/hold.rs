@@ -19,11 +19,13 @@ pub(super) struct Hold<H: Host> {
     service: Service,
     /// Where the ledger keeps that this payer has an unresolved claim for this request.
     index: Option<Index>,
+    /// Unix seconds until which the claim's record is kept at least, once it is paid.
+    keep: u64,
 }
 
 impl<H: Host> Hold<H> {
     pub(super) fn new(host: &H, ticket: Ticket, money: Money, service: Service, index: Option<Index>) -> Self {
-        Self { host: host.clone(), ticket: Some(ticket), money, service, index }
+        Self { host: host.clone(), ticket: Some(ticket), money, service, index, keep: 0 }
     }
 
     /// Whether there is a claim in it.
@@ -55,9 +57,15 @@ impl<H: Host> Hold<H> {
         }
     }
 
-    /// Gives the claim away, to the task that makes the money call.
-    pub(super) fn hand_over(mut self) -> Option<(Ticket, Service, Option<Index>)> {
-        self.ticket.take().map(|ticket| (ticket, self.service, self.index))
+    /// The payment has a name, which is remembered until then, and the record of what became of it as long.
+    pub(super) fn named_until(&mut self, until: u64) {
+        self.keep = until;
+    }
+
+    /// Gives the claim away, to the task that makes the money call: with the service, where it is found, and how long
+    /// its record is kept once it is paid.
+    pub(super) fn hand_over(mut self) -> Option<(Ticket, Service, Option<Index>, u64)> {
+        self.ticket.take().map(|ticket| (ticket, self.service, self.index, self.keep))
     }
 
     /// The request is about to be forwarded, and its response may take until `deadline`.
@@ -66,7 +74,7 @@ impl<H: Host> Hold<H> {
     /// If the claim is no longer ours: the request must not be forwarded.
     pub(super) async fn forwarding(&mut self, deadline: u64) -> Result<(), StoreError> {
         let Some(ticket) = &self.ticket else { return Err(StoreError::Lost) };
-        let to = Conclusion { money: self.money, service: Service::Forwarded, deadline, transaction: String::new() };
+        let to = concluding(self.money, Service::Forwarded, deadline);
         self.host.store().conclude(ticket, &to, self.host.now()).await?;
         self.service = Service::Forwarded;
         Ok(())
@@ -86,8 +94,7 @@ impl<H: Host> Hold<H> {
     pub(super) async fn delivered(mut self) -> Result<Delivered<H>, StoreError> {
         let Some(ticket) = &self.ticket else { return Err(StoreError::Lost) };
         let now = self.host.now();
-        let to =
-            Conclusion { money: self.money, service: Service::Delivered, deadline: now, transaction: String::new() };
+        let to = concluding(self.money, Service::Delivered, now);
         self.host.store().conclude(ticket, &to, now).await?;
         let Some(ticket) = self.ticket.take() else { return Err(StoreError::Lost) };
         if let Some(index) = &self.index {
@@ -100,7 +107,7 @@ impl<H: Host> Hold<H> {
     pub(super) async fn failed(mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = self.host.now();
-            if conclude(&self.host, &ticket, self.money, Service::Failed, now, String::new()).await.is_ok() {
+            if conclude(&self.host, &ticket, &concluding(self.money, Service::Failed, now)).await.is_ok() {
                 point_to(&self.host, &ticket, self.index.as_ref()).await;
             }
         }
@@ -131,7 +138,7 @@ impl<H: Host> Drop for Hold<H> {
                 release(&host, &ticket).await;
             } else {
                 let past = host.now().saturating_sub(1);
-                if conclude(&host, &ticket, money, service, past, String::new()).await.is_ok() {
+                if conclude(&host, &ticket, &concluding(money, service, past)).await.is_ok() {
                     point_to(&host, &ticket, index.as_ref()).await;
                 }
             }
@@ -143,22 +150,19 @@ impl<H: Host> Drop for Hold<H> {
 ///
 /// # Errors
 /// What the store says.
-pub(super) async fn conclude<H: Host>(
-    host: &H,
-    ticket: &Ticket,
-    money: Money,
-    service: Service,
-    deadline: u64,
-    transaction: String,
-) -> Result<(), StoreError> {
-    let to = Conclusion { money, service, deadline, transaction };
-    let concluded = host.store().conclude(ticket, &to, host.now()).await;
+pub(super) async fn conclude<H: Host>(host: &H, ticket: &Ticket, to: &Conclusion) -> Result<(), StoreError> {
+    let concluded = host.store().conclude(ticket, to, host.now()).await;
     if let Err(error) = concluded {
         let level = if error == StoreError::Lost { Level::Warn } else { Level::Error };
-        let text = format!("claim {}: {money:?}/{service:?} not recorded: {error}", short(ticket));
+        let text = format!("claim {}: {:?}/{:?} not recorded: {error}", short(ticket), to.money, to.service);
         host.event(&Event::Log { level, text: &text });
     }
     concluded
+}
+
+/// A change that says nothing new of the transaction.
+pub(super) fn concluding(money: Money, service: Service, deadline: u64) -> Conclusion {
+    Conclusion { money, service, deadline, transaction: String::new(), keep: 0 }
 }
 
 /// Keeps that this claim of its payer for its request has no good end yet: one at most is kept, and the latest is the

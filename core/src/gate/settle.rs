@@ -5,7 +5,7 @@
 
 use super::Gate;
 use super::admit::Index;
-use super::hold::{Hold, conclude, point_to, short};
+use super::hold::{Hold, conclude, concluding, point_to, short};
 use crate::host::{Event, Host, Level};
 use crate::ledger::{Conclusion, Money, Service, Store, StoreError, Ticket};
 use crate::mutant;
@@ -37,7 +37,7 @@ pub(super) async fn settle<H: Host>(
     serving: u64,
 ) -> Result<(Hold<H>, Paid), NotPaid> {
     let lost = || NotPaid::Problem(Problem::new(Code::LedgerUnavailable, "the claim was lost before it was settled"));
-    let (ticket, service, index) = hold.hand_over().ok_or_else(lost)?;
+    let (ticket, service, index, keep) = hold.hand_over().ok_or_else(lost)?;
     let (giver, awaited) = handover();
     let call = MoneyCall {
         gate: Rc::clone(gate),
@@ -45,6 +45,7 @@ pub(super) async fn settle<H: Host>(
         ticket,
         service,
         index,
+        keep,
         offer: offer.clone(),
         payment: payment.clone(),
     };
@@ -90,6 +91,8 @@ struct MoneyCall<H: Host> {
     service: Service,
     /// Where the ledger keeps that this payer has an unresolved claim for this request.
     index: Option<Index>,
+    /// Until when the record is kept at least, once it is paid.
+    keep: u64,
     offer: Offer,
     payment: Payment,
 }
@@ -100,7 +103,7 @@ impl<H: Host> MoneyCall<H> {
     async fn make(&self, gone: impl Future<Output = ()>) -> Option<Settlement> {
         let facilitators = self.gate.policy.facilitators();
         let deadline = self.host.now().saturating_add(longest_settle(facilitators, &self.offer)).saturating_add(GRACE);
-        let intent = Conclusion { money: Money::Settling, service: self.service, deadline, transaction: String::new() };
+        let intent = concluding(Money::Settling, self.service, deadline);
         if let Err(error) = self.host.store().conclude(&self.ticket, &intent, self.host.now()).await {
             let text = format!("claim {}: not settled, {error}", short(&self.ticket));
             self.host.event(&Event::Log { level: Level::Warn, text: &text });
@@ -121,12 +124,7 @@ impl<H: Host> MoneyCall<H> {
     /// a new payment of the same payer would look like one more purchase beside the first, and be charged.
     async fn leave_alone(&self) {
         let now = self.host.now();
-        let gone = Conclusion {
-            money: Money::Settling,
-            service: self.service,
-            deadline: now.saturating_sub(1),
-            transaction: String::new(),
-        };
+        let gone = concluding(Money::Settling, self.service, now.saturating_sub(1));
         if mutant::is("gone_unmarked") || self.host.store().conclude(&self.ticket, &gone, now).await.is_err() {
             return;
         }
@@ -152,7 +150,8 @@ impl<H: Host> MoneyCall<H> {
             Settlement::NotSent => (Money::None, "released", String::new()),
             Settlement::Unknown { .. } => (Money::Unknown, "unknown", String::new()),
         };
-        if conclude(&self.host, &self.ticket, money, self.service, until, transaction).await == Err(StoreError::Lost) {
+        let to = Conclusion { money, service: self.service, deadline: until, transaction, keep: self.keep };
+        if conclude(&self.host, &self.ticket, &to).await == Err(StoreError::Lost) {
             // The chain was asked meanwhile, and has decided.
             return;
         }

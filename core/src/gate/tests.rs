@@ -559,11 +559,16 @@ fn pages_of_named_origins_can_pay_and_others_cannot_read() {
 
 /// A payment that the payer's key has signed, with this nonce, echoing what `extensions` says.
 fn signed(nonce: u8, extensions: Value) -> String {
+    let mut payment = vector_payment();
+    payment["payload"]["authorization"]["nonce"] = json!(crate::crypto::hex::encode(&[nonce; 32]));
+    payment["extensions"] = extensions;
+    resigned(payment)
+}
+
+/// A payment, signed as it now is.
+fn resigned(mut payment: Value) -> String {
     use crate::crypto::hex;
     use crate::rail::x402::eip3009::{Authorization, Domain};
-    let mut payment = vector_payment();
-    payment["payload"]["authorization"]["nonce"] = json!(hex::encode(&[nonce; 32]));
-    payment["extensions"] = extensions;
     let authorization = Authorization::read(&payment["payload"]).unwrap();
     let contract = hex::decode_fixed("0x036CbD53842c5426634e7929541eC2318f3dCF7e").unwrap();
     let digest = authorization.digest(&Domain { name: "USDC", version: "2", chain_id: 84532, contract });
@@ -768,7 +773,8 @@ fn a_payment_that_was_used_before_gets_nothing_of_what_its_payer_is_owed() {
         let second = request("GET", "/premium-data", &[("payment-signature", &signed_for(2, nonce(2)))]);
         let mut sent = host.send(&gate, second);
         sent.hang_up();
-        (lost.set(false), fails.set(false));
+        lost.set(false);
+        fails.set(false);
         host.work();
         let (forwarded, settled) = (host.forwarded().len(), host.calls().iter().filter(|it| *it == "/settle").count());
 
@@ -817,6 +823,21 @@ fn a_named_payment_is_charged_once_whatever_is_signed_under_its_name() {
     assert_eq!(pay(&host, &gate, "/same-price", &signed(5, named("pay_another_0123456789"))).status, 200);
     assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 2);
     assert_eq!(host.forwarded().len(), 2);
+}
+
+#[test]
+fn a_name_is_remembered_for_a_day_however_short_its_payment_is_good() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = gate_with("after", |policy| policy["routes"][0]["payment_identifier"] = json!("optional"));
+    let id = "pay_0123456789abcdef";
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(1, named(id))).status, 200);
+    host.pass(23 * 3600);
+    // One that is good now: what it was signed for is hours away from the first one's.
+    let mut late: Value = serde_json::from_slice(&STANDARD.decode(signed(2, named(id))).unwrap()).unwrap();
+    late["payload"]["authorization"]["validBefore"] = json!((NOW + 23 * 3600 + 60).to_string());
+    let reply = pay(&host, &gate, "/premium-data", &resigned(late));
+    assert_eq!((reply.status, code(&reply).as_str()), (409, "payment_used"));
+    assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 1);
 }
 
 #[test]

@@ -156,6 +156,8 @@ pub struct Conclusion {
     pub deadline: u64,
     /// The transaction that settled it; empty leaves what is known.
     pub transaction: String,
+    /// Unix seconds until which a record that is paid is kept at least; 0 leaves it.
+    pub keep: u64,
 }
 
 /// Seconds that what a worker says to the ledger may be late: every deadline must have them to spare.
@@ -289,6 +291,9 @@ impl Claim {
         self.becomes(to.money, now);
         self.service = to.service;
         self.deadline = to.deadline;
+        if self.money == Money::Settled {
+            self.expires = self.expires.max(to.keep);
+        }
         if !to.transaction.is_empty() {
             self.transaction.clone_from(&to.transaction);
         }

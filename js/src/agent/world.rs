@@ -10,7 +10,7 @@ use farebox_core::agent::{Blob, Event, Holder, Message, NoAnswer, Response, Stor
 use farebox_core::crypto::keys::{PublicKey, SigningKey};
 use farebox_core::host::HostError;
 use js_sys::{Array, Date, Function, Uint8Array};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -114,16 +114,16 @@ impl Store for Blobs {
 /// Who signs.
 #[derive(Clone)]
 pub(super) enum Hand {
-    /// A key that lives here.
-    Key(Rc<SessionKey>),
+    /// A key that lives here, and whether the agent is closed: then it signs no more.
+    Key(Rc<SessionKey>, Rc<Cell<bool>>),
     /// The wallet of the call.
     Wallet,
 }
 
 impl Signer for Hand {
     async fn sign(&self, draft: &Draft) -> Result<Vec<u8>, NotSigned> {
-        if let Self::Key(key) = self {
-            return key.sign(draft).await;
+        if let Self::Key(key, closed) = self {
+            return if closed.get() { Err(NotSigned::Failed) } else { key.sign(draft).await };
         }
         let call = call::current().ok_or(NotSigned::Failed)?;
         let (id, promise) = executor::promise();

@@ -355,6 +355,10 @@ class Buyer implements Agent {
     } finally {
       for (const secret of secrets) secret?.fill(0);
     }
+    if (this.#closing.signal.aborted) {
+      inner.free();
+      throw this.#closing.signal.reason;
+    }
     this.#life = currentLife();
     this.#inner = inner;
     if (store.beginsAnew === true) replyOf(await this.#run(inner, (inner, call) => inner.begin(call)));
@@ -427,7 +431,9 @@ function streaming(init: AgentRequestInit | undefined): RequestInit | undefined 
 /** Reads the body, so that the request can be sent with a payment after it was sent without. */
 async function prepare(request: Request, closing: AbortSignal): Promise<Prepared> {
   closing.throwIfAborted();
-  const body = request.body === null ? null : new Uint8Array(await request.arrayBuffer());
-  return { request, body };
+  // Not every browser has `Request.body`, so its absence says nothing.
+  const none = request.body === null || request.method === "GET" || request.method === "HEAD";
+  const bytes = none ? null : new Uint8Array(await request.arrayBuffer());
+  return { request, body: bytes?.length === 0 ? null : bytes };
 }
 

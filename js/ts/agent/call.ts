@@ -44,6 +44,8 @@ export class CallSide implements Contract {
   readonly #environment: Environment;
   readonly #prepared: Prepared | undefined;
   readonly #signal: AbortSignal | undefined;
+  /** Ends what is slept through. */
+  readonly #sleeping = new Set<() => void>();
   #resolve!: (outcome: Outcome) => void;
   #reject!: (error: Error) => void;
 
@@ -94,10 +96,12 @@ export class CallSide implements Contract {
       if (signal?.aborted) return resolve();
       const over = () => {
         clearTimeout(timer);
+        this.#sleeping.delete(over);
         signal?.removeEventListener("abort", over);
         resolve();
       };
       const timer = setTimeout(over, milliseconds);
+      this.#sleeping.add(over);
       signal?.addEventListener("abort", over);
     });
     this.#settleWith(id, slept);
@@ -156,6 +160,7 @@ export class CallSide implements Contract {
 
   done(reply: string, response: Response | undefined): void {
     unwatch(this);
+    for (const over of this.#sleeping) over();
     // Where there is no response, whoever throws the error decides about the last one.
     if (response !== undefined && response !== this.last) discard(this.last);
     this.#resolve({ reply: JSON.parse(reply), response });

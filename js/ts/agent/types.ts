@@ -158,7 +158,7 @@ export interface Agent {
   /** The public key that tokens are bound to, as JWK: what an agent that delegates to this one wants to know. */
   holder(): Promise<JsonWebKey | undefined>;
 
-  /** Wipes the keys that the agent holds. Calls that are under way end as if their requests were not answered. */
+  /** Wipes the keys that the agent holds. Calls that are under way sign nothing any more. */
   close(): void;
 }
 
@@ -436,8 +436,8 @@ export interface Receipt {
   kind: "call" | "payment";
   /** As it came. The seller's words: show them as text, and never as anything else. */
   text: string;
-  /** What it says. The seller's words. */
-  claims: Record<string, unknown>;
+  /** What it says, if it can be read. The seller's words. */
+  claims?: Record<string, unknown>;
   /** Who signed it, if that is known. */
   signer?: string;
   /** Whether it is signed by whom it should be, and says what was paid. */

@@ -113,7 +113,9 @@ export abstract class Side implements Contract {
     this.#settleWith(id, Promise.resolve(0));
   }
 
-  release(_edits: string[]): void {}
+  release(_edits: string[]): boolean {
+    return false;
+  }
   reply(_status: number, _headers: string[], _body: Uint8Array, _grpcStatus: number | undefined): void {}
   note(_name: string, _value: string): void {}
 
@@ -229,17 +231,25 @@ export class ExchangeSide extends Side {
     this.#counts = id;
   }
 
-  override release(edits: string[]): void {
+  override release(edits: string[]): boolean {
     const held = this.#held;
-    if (held === undefined) return this.#give(unavailable());
-    if (edits.length === 0 && this.#counts === undefined) return this.#give(held);
+    if (held === undefined) {
+      this.#give(unavailable());
+      return false;
+    }
+    if (edits.length === 0 && this.#counts === undefined) {
+      this.#give(held);
+      return true;
+    }
     try {
       const response = new Response(this.#counted(held.body), held);
       for (const [operation, name, value] of triples(edits)) edit(response.headers, operation, name, value);
       this.#give(response);
+      return true;
     } catch (error) {
       this.log("error", `the response cannot be let go: ${String(error)}`);
       this.#give(unavailable());
+      return false;
     }
   }
 

@@ -161,7 +161,8 @@ impl Challenge {
     pub(super) fn echo(&self) -> impl Iterator<Item = (&str, &str)> {
         let bytes: usize = self.extensions.iter().map(|(name, value)| name.len() + value.len()).sum();
         let ours = |name: &str| matches!(name, "\"farebox\"" | "\"payment-identifier\"");
-        let kept = move |(name, _): &&(String, String)| bytes <= MAX_ECHO || ours(name);
+        let kept =
+            move |(name, value): &&(String, String)| bytes <= MAX_ECHO || (ours(name) && value.len() <= MAX_ECHO);
         self.extensions.iter().filter(kept).map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }

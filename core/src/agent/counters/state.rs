@@ -17,7 +17,7 @@ use std::fmt;
 /// Version of the blob.
 const FORMAT: u32 = 1;
 /// Bytes of a blob.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Seconds that a clock may go back.
 pub(super) const SKEW: u64 = 60;
 /// Counters, payments and other entries that are kept at most; beyond, payments are denied.
@@ -140,6 +140,17 @@ impl Counters {
     #[must_use]
     pub fn lost(policy: &Policy, now: u64) -> Self {
         Self::new(policy, now.max(1), now)
+    }
+
+    /// Fills the budgets of counters that were found lost, if nothing has happened under them since; whether it did.
+    pub fn begin_after_all(&mut self, policy: &Policy) -> bool {
+        let untouched = Self { revision: 0, ..Self::new(policy, self.since, self.last) };
+        let mine = Self { revision: 0, visits: BTreeMap::new(), ..self.clone() };
+        let begins = self.since > 0 && mine == untouched;
+        if begins {
+            self.since = 0;
+        }
+        begins
     }
 
     fn new(policy: &Policy, since: u64, now: u64) -> Self {
@@ -294,6 +305,9 @@ impl Counters {
         self.wallet.forget_expired(now);
         // A lock is no longer good for a payment a day after it opened; the longest takes thirty.
         self.locks.retain(|_, since| since.saturating_add(32 * 86_400) > now);
+        if !self.is_under(policy) {
+            return;
+        }
         let longest = policy.cooldowns.iter().map(|cooldown| cooldown.says.seconds).max().unwrap_or(0);
         self.paid_at.retain(|_, at| at.saturating_add(longest) > now);
         if let Some(breaker) = policy.breaker {

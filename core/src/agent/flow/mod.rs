@@ -139,6 +139,18 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
                 return Ok(Fetched::free(response));
             }
             let (mut request, mut challenge) = self.challenged(wanted, response).await?;
+            // A redirect within the origin has led to another request, which may have been paid for before.
+            if request.key() != asked.key() && request.url.origin() == asked.url.origin() {
+                let counters = self.kept.read(&self.policy, self.world.now()).await?;
+                if let Some((id, reservation)) = self.unanswered(&counters, &request).await? {
+                    self.world.event(&Event::Resumed { id: &id, reservation: &reservation });
+                    let sent = self.send_paid(wanted, &request, id, reservation, Explanation::default(), true).await?;
+                    if std::mem::take(&mut calls_again) && sent.token_alone {
+                        continue;
+                    }
+                    return Ok(sent.fetched);
+                }
+            }
             if next_due && !self.buys_pass(&challenge, &request).await? {
                 match self.by_token(wanted, &asked, picked).await? {
                     ByToken::Served(fetched) => return Ok(*fetched),

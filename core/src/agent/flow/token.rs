@@ -60,7 +60,10 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
                     self.drop_gone(request, &token, code, broken).await?;
                     last = Some(response).filter(|response| response.status == 402);
                 }
-                Said::NotForThis => self.memory.not_for(&token, request),
+                Said::NotForThis => {
+                    self.memory.not_for(&token, request);
+                    last = Some(response).filter(|response| response.status == 402).or(last);
+                }
                 // Paying besides would be no help. Another token may do; else the caller is told what the seller said.
                 Said::TooFast | Said::BadProof => {
                     let used = TokenUse { id: token.name().to_owned(), left: Vec::new() };
@@ -95,7 +98,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             if response.status >= 400 {
                 (body, response.body) = self.world.peek(response.body, answer::MAX_BYTES).await;
             }
-            let said = wallet::said(&response.headers, &body);
+            let said = wallet::said(response.status, &response.headers, &body);
             let bad_proof = said == Said::BadProof;
             shown = Some((said, response, at));
             if !bad_proof {

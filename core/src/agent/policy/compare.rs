@@ -225,6 +225,11 @@ impl Looser<'_> {
             });
             self.unless(known || !old.signed_offer, || "require.signers: a key is new".to_owned());
         }
+        // Where no key is named, those count that the host serves itself.
+        for host in old.signers.iter().filter(|_| old.signed_offer).flat_map(|signer| &signer.hosts) {
+            let named = new.signers.iter().flat_map(|signer| &signer.hosts).any(|new| host.within(new, Grant));
+            self.unless(named, || "require.signers: a host has no key any more".to_owned());
+        }
         let delegate = match (new.delegate, old.delegate) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -243,5 +248,38 @@ fn counts_as_long(new: Span, old: Span) -> bool {
     match (new, old) {
         (Span::Rolling(new), Span::Rolling(old)) => new >= old,
         (new, old) => new == old,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Policy;
+    use crate::crypto::keys::{Algorithm, SigningKey};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn who_signs_offers_is_neither_added_nor_dropped_unnoticed() {
+        let key = |n: u8| SigningKey::from_secret(Algorithm::EdDsa, &[n; 32]).unwrap().public().to_jwk();
+        let policy = |require: Value| {
+            let policy = json!({
+                "version": 1,
+                "assets": [{ "asset": "eip155:84532/erc20:0x036CbD53842c5426634e7929541eC2318f3dCF7e", "unit": "usd" }],
+                "allow": [{ "match": { "hosts": ["api.example.com"] } }],
+                "budgets": [{ "name": "day", "max": "1 usd", "seconds": 86_400 }],
+                "require": require,
+            });
+            Policy::load(policy.to_string().as_bytes()).unwrap()
+        };
+        let signer = |n: u8| json!({ "hosts": ["api.example.com"], "jwk": key(n) });
+        let one = policy(json!({ "signed_offer": true, "signers": [signer(1)] }));
+        assert!(one.is_not_looser(&one));
+        for require in [
+            json!({ "signed_offer": true }),
+            json!({ "signed_offer": true, "signers": [signer(2)] }),
+            json!({ "signed_offer": true, "signers": [signer(1), signer(2)] }),
+            json!({ "signers": [signer(1)] }),
+        ] {
+            assert!(!policy(require.clone()).is_not_looser(&one), "{require}");
+        }
     }
 }

@@ -416,3 +416,32 @@ fn what_may_have_left_is_not_given_back_because_somebody_says_so() {
     assert_eq!(desk.counters.left(&desk.policy, NOW)[0].used, 0);
     assert!(desk.counters.conclude(&desk.policy, &id, &Outcome::Unused, 0, NOW).is_err());
 }
+
+#[test]
+fn a_request_that_is_redirected_within_its_origin_sends_the_same_payment_again_too() {
+    let (buyer, street, _) = ready(json!({}), |message| {
+        let mut answer = demand(message, &[offer(json!({}))]);
+        answer.url = format!("{URL}/");
+        message.payment().is_none().then_some(answer)
+    });
+    let post = Wanted { method: "POST".to_owned(), body: b"x".to_vec(), ..wanted() };
+    for _ in 0..2 {
+        assert!(matches!(run(buyer.fetch(&post)), Err(FetchError::Doubtful(_))));
+    }
+    let payments = street.payments.borrow().clone();
+    assert_eq!((payments.len(), payments[0] == payments[1], used(&buyer)), (2, true, 10_000));
+}
+
+#[test]
+fn it_is_not_too_late_to_begin_until_something_has_happened() {
+    let street = Street::new(honest(vec![offer(json!({}))]));
+    let buyer = agent(with(json!({})), &street, &Memory::default());
+    for _ in 0..2 {
+        let Err(FetchError::Denied(denied, _)) = run(buyer.fetch(&wanted())) else { panic!() };
+        assert_eq!(denied.reasons, [Reason::CountersLost]);
+    }
+    assert!(run(buyer.begin()).unwrap());
+    assert_eq!(run(buyer.fetch(&wanted())).unwrap().paid.unwrap().outcome, Outcome::Charged(10_000));
+    assert!(!run(buyer.begin()).unwrap());
+    assert_eq!(used(&buyer), 10_000);
+}

@@ -96,6 +96,11 @@ impl Memory {
         if !ours || !in_time || chain.check_audience(request.url.origin()).is_err() {
             return None;
         }
+        // Whoever gives a token for a payment may write any audience into it.
+        let (from, origin) = (held.resource.as_str(), request.url.origin());
+        if !from.is_empty() && !from.strip_prefix(origin).is_some_and(|path| path.starts_with('/')) {
+            return None;
+        }
         let mut uses = self.uses.borrow_mut();
         let usage = usage(&mut uses, held, &chain);
         let covers = chain.links().map(|link| {

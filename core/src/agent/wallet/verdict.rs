@@ -19,8 +19,9 @@ pub(in crate::agent) enum Said {
     TooFast,
 }
 
-/// Reads the answer to a request that showed a token.
-pub(in crate::agent) fn said(headers: &Headers, body: &[u8]) -> Said {
+/// Reads the answer to a request that showed a token. A 402 that says nothing of the token is a seller's who does not know
+/// it.
+pub(in crate::agent) fn said(status: u16, headers: &Headers, body: &[u8]) -> Said {
     let code = answer::code(headers, body).unwrap_or_default();
     match code.as_str() {
         "token_exhausted" => Said::Gone("token_exhausted", false),
@@ -31,6 +32,24 @@ pub(in crate::agent) fn said(headers: &Headers, body: &[u8]) -> Said {
         "token_scope" => Said::NotForThis,
         "proof_required" | "proof_invalid" | "proof_replayed" => Said::BadProof,
         "token_rate" | "token_not_yet_valid" => Said::TooFast,
+        _ if status == 402 => Said::NotForThis,
         _ => Said::Used(left::told(headers)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_payment_and_says_nothing_of_the_token_does_not_know_it() {
+        let none = Headers::default();
+        assert_eq!(said(402, &none, b"{}"), Said::NotForThis);
+        assert_eq!(said(402, &none, br#"{"x402Version":1,"accepts":[]}"#), Said::NotForThis);
+        assert!(matches!(said(200, &none, b""), Said::Used(_)));
+        assert!(matches!(said(500, &none, b"{}"), Said::Used(_)));
+        let problem: Headers = [("content-type", "application/problem+json")].into_iter().collect();
+        let body = br#"{"type":"urn:farebox:problem:token_exhausted","code":"token_exhausted","advice":"pay"}"#;
+        assert_eq!(said(402, &problem, body), Said::Gone("token_exhausted", false));
     }
 }

@@ -7,7 +7,7 @@ use crate::ledger::{
 };
 
 fn to(money: Money, service: Service, deadline: u64) -> Conclusion {
-    Conclusion { money, service, deadline, transaction: String::new() }
+    Conclusion { money, service, deadline, transaction: String::new(), keep: 0 }
 }
 
 fn look() -> NewClaim {

@@ -93,7 +93,7 @@ impl Writer {
     }
 
     pub(super) fn conclusion(&mut self, to: &Conclusion) -> &mut Self {
-        self.money(to.money).service(to.service).number(to.deadline).text(&to.transaction)
+        self.money(to.money).service(to.service).number(to.deadline).text(&to.transaction).number(to.keep)
     }
 
     pub(super) fn pointer(&mut self, pointer: &Pointer) -> &mut Self {
@@ -275,6 +275,7 @@ impl Reader {
             service: self.service()?,
             deadline: self.number()?,
             transaction: self.text()?,
+            keep: self.number()?,
         })
     }
 

@@ -102,12 +102,15 @@ fn new_claim() -> impl Strategy<Value = NewClaim> {
 }
 
 fn conclusion() -> impl Strategy<Value = Conclusion> {
-    (money(), service(), 0..90u64, "(0x[0-9a-f]{8})?").prop_map(|(money, service, deadline, transaction)| Conclusion {
-        money,
-        service,
-        deadline: NOW + deadline,
-        transaction,
-    })
+    (money(), service(), 0..90u64, "(0x[0-9a-f]{8})?", 0..300u64).prop_map(
+        |(money, service, deadline, transaction, keep)| Conclusion {
+            money,
+            service,
+            deadline: NOW + deadline,
+            transaction,
+            keep: NOW + keep,
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
