@@ -7,6 +7,8 @@ use crate::rail::{self, Judgement};
 
 /// Seconds between rounds.
 const PACE_SECONDS: u64 = 3;
+/// Seconds after which nobody asks any more: the claim's own record is gone by then.
+const GIVEN_UP: u64 = 2 * 24 * 3600;
 
 impl Gate {
     /// One round through the open questions, if it is this worker's turn.
@@ -16,7 +18,14 @@ impl Gate {
             return;
         }
         for (id, question) in host.store().doubts().await.unwrap_or_default() {
-            if rail::asked_of(&question).is_some_and(|(not_before, _)| now > not_before) {
+            let Some((not_before, _)) = rail::asked_of(&question).filter(|it| now <= it.0.saturating_add(GIVEN_UP))
+            else {
+                let text = "a settlement's outcome was not found out in two days and is not asked for any more";
+                host.event(&Event::Log { level: Level::Error, text });
+                let _ = host.store().undoubt(&id).await;
+                continue;
+            };
+            if now > not_before {
                 self.resolve(host, &id, &question).await;
             }
         }

@@ -680,6 +680,30 @@ fn unknown_outcomes_are_found_out_without_anybody_asking() {
 }
 
 #[test]
+fn what_nobody_can_find_out_is_not_asked_for_ever() {
+    let host = TestHost::new(NOW, silent("down", NOW), upstream("200"));
+    let gate = gate_with("after", with_rpc);
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment())), "outcome_unknown");
+    crate::host::Host::spawn(&host, Rc::clone(&gate).tend(host.clone()));
+    let asked = |seconds: u64| {
+        host.pass(seconds);
+        for _ in 0..10 {
+            host.pass(1);
+            host.work();
+        }
+        let before = host.callouts().len();
+        for _ in 0..10 {
+            host.pass(1);
+            host.work();
+        }
+        host.callouts()[before..].iter().filter(|call| call.cluster == "rpc").count()
+    };
+    assert!(asked(3600) > 0);
+    assert_eq!(asked(2 * 24 * 3600), 0);
+    assert!(host.log().iter().any(|line| line.contains("not asked for any more")), "{:?}", host.log());
+}
+
+#[test]
 fn without_a_node_to_ask_a_lapsed_unknown_outcome_is_told_as_such_and_never_as_a_402() {
     let host = TestHost::new(NOW, silent("paid", NOW), upstream("200"));
     let gate = gate("after");
