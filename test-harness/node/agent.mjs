@@ -12,6 +12,7 @@
 //   BEGIN          fill the budgets of the store if it has none
 //   HOLDER         the key of tokens: `webcrypto`, or 64 hexadecimal digits of a key that lives inside the instance
 //   ASK            what whoever is asked for approval says: `yes`, `no`
+//   NO_BODY        as in a browser whose requests have no `body`
 //
 // Operations
 //   {"op": "pay", "url", "method"?, "headers"?, "body"?, "task"?, "quote"?, "timeout"?}
@@ -28,6 +29,7 @@ const { PACKAGE, POLICY, STORE, BEGIN, CONTRACT, WALLET = "session", PRIVATE_KEY
   process.env;
 // For the package that is built with faults to switch on.
 globalThis.FAREBOX_MUTANT = process.env.FAREBOX_MUTANT;
+if (process.env.NO_BODY) delete Request.prototype.body;
 const load = (file) => import(new URL(file, `file://${PACKAGE}/`));
 const farebox = await load("agent/entry.node.js");
 const { fileStore } = await load("agent/file.js");

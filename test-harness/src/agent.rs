@@ -117,7 +117,7 @@ impl<'a> Agents<'a> {
     /// If it does not start.
     pub async fn start(&self, plan: &Plan) -> Result<Agent> {
         let mut command = self.tools.node("agent.mjs");
-        for name in ["STORE", "BEGIN", "WALLET", "CONTRACT", "TRANSFERS", "HOLDER", "ASK"] {
+        for name in ["STORE", "BEGIN", "WALLET", "CONTRACT", "TRANSFERS", "HOLDER", "ASK", "NO_BODY"] {
             command.env_remove(name);
         }
         command.env("PACKAGE", &self.package.dir).env("POLICY", plan.policy.to_string());

@@ -10,6 +10,7 @@ use crate::crypto::keys::{Algorithm, SigningKey};
 use crate::token::{Chain, Grant, Token, issue};
 use serde_json::{Value, json};
 
+const PAYER: &str = "eip155:84532:0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 const URL: &str = "https://api.example.com/v1/quotes/btc?ccy=usd";
 
 fn pass() -> Value {
@@ -152,6 +153,59 @@ fn a_token_is_shown_to_its_own_origin_alone_and_survives_a_restart() {
     assert_eq!(mall.sent.borrow().last().unwrap().2, Vec::<String>::new());
     let Plan::Token(token) = run(again.quote(&Wanted::get(URL))).unwrap() else { panic!() };
     assert_eq!(token.left[0].amount.0, 19);
+}
+
+#[test]
+fn a_token_that_came_with_a_payment_is_not_shown_to_others_that_it_names() {
+    let evil = "https://evil.example";
+    let token = Token {
+        iss: evil.to_owned(),
+        aud: vec![evil.to_owned(), ORIGIN.to_owned()],
+        client_id: Some(PAYER.to_owned()),
+        sub: Some(PAYER.to_owned()),
+        iat: NOW,
+        nbf: Some(NOW),
+        exp: NOW + 86_400,
+        jti: "0123456789abcdefghijkl".to_owned(),
+        cnf: None,
+        grants: vec![Grant {
+            locations: vec![evil.to_owned(), ORIGIN.to_owned()],
+            actions: vec!["GET".to_owned()],
+            constraints: vec![],
+            limits: vec![],
+        }],
+        del_depth: 0,
+        del_max_depth: None,
+        par_hash: None,
+        txn: None,
+        epoch: None,
+        scope: None,
+        status: None,
+        act: None,
+    };
+    let token = issue(&SigningKey::from_secret(Algorithm::EdDsa, &[9; 32]).unwrap(), &token).unwrap();
+    for (from, shown) in [("https://evil.example/x", 0), ("", 1)] {
+        let mall = Mall::new(&only_pass(pass()), &buying());
+        let store = Memory::default();
+        let buyer = mall.buyer_with(&store, holder_key());
+        {
+            let mut kept = store.0.borrow_mut();
+            let blob = kept.as_mut().unwrap();
+            let mut counters = super::super::counters::Counters::decode(&blob.bytes, 0).unwrap();
+            counters.wallet_mut().keep(&token, from, NOW).unwrap();
+            blob.bytes = counters.encode();
+        }
+        assert_eq!(status(&buyer, URL), 200);
+        // Only somebody who handed it on may say where it is good.
+        let before_paying = mall
+            .sent
+            .borrow()
+            .iter()
+            .take_while(|(_, _, fields)| fields.iter().all(|it| it != "payment-signature"))
+            .count();
+        let with_token = mall.sent.borrow()[..before_paying].iter().filter(|(_, _, fields)| !fields.is_empty()).count();
+        assert_eq!(with_token, shown, "{from}");
+    }
 }
 
 #[test]

@@ -22,7 +22,12 @@ pub async fn methods(agents: &Agents<'_>, filter: &Path) -> Result<()> {
     let stack = Stack::start(agents.tools, plan(filter, gate::policy, &gate::with_key(&[]))).await?;
     tokens(agents, &stack).await.context("tokens")?;
     approvals(agents, &stack).await.context("approvals")?;
-    policies(agents, &stack).await.context("policies")
+    policies(agents, &stack).await.context("policies")?;
+    // Some browsers do not say whether a request has a body.
+    let agent = agents.start(&Plan::new(policy(&[&stack.origin])).variable("NO_BODY", "1")).await?;
+    let paid = agent.get(&stack.url("/plain/users/no-body")).await?;
+    ensure!(paid.status() == 200 && paid.payment()["outcome"] == "charged", "without `Request.body`: {}", paid.0);
+    Ok(())
 }
 
 /// A bought pass opens calls, a narrower one is handed to an agent that has no money, and a key that WebCrypto keeps
