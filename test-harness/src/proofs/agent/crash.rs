@@ -85,9 +85,10 @@ pub async fn crashes(agents: &Agents<'_>, stack: &Stack, points: usize) -> Resul
         drop(agent);
         agent = agents.start(&plan).await?;
         let open = agent.call("open", json!([])).await?;
-        let open = open.as_array().context("no reservations")?.clone();
+        let open = open.as_array().context("no reservations")?;
+        // Others are left over from before, which the end counts.
+        let open: Vec<_> = open.iter().filter(|open| open["url"] == *url).cloned().collect();
         let stage = open.first().and_then(|open| open["stage"].as_str()).unwrap_or("nothing").to_owned();
-        ensure!(open.len() <= 1, "{open:?}");
         if open.is_empty() && agent.used().await? != spent {
             // The answer had come and was on record: the purchase was over, and to ask again would be another one.
             figures.late += 1;
