@@ -68,7 +68,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn sent(this: &Side, id: u32);
 
-    /// Lets the response go.
+    /// Lets the response go; whether it could.
     #[wasm_bindgen(method)]
     pub(crate) fn release(this: &Side, edits: Vec<String>) -> bool;
 

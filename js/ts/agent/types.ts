@@ -158,7 +158,7 @@ export interface Agent {
   /** The public key that tokens are bound to, as JWK: what an agent that delegates to this one wants to know. */
   holder(): Promise<JsonWebKey | undefined>;
 
-  /** Wipes the keys that the agent holds. Calls that are under way sign nothing any more. */
+  /** Wipes the keys that the agent holds. Calls that are under way sign no payment with them any more. */
   close(): void;
 }
 

@@ -135,7 +135,8 @@ async fn replays(subject: &Subject) -> Result<Finding> {
             found.unpaid_deliveries,
             found.workers
         ),
-        bar: "zero double deliveries, zero double settlements, nothing unpaid".to_owned(),
+        bar: "zero double deliveries, zero double settlements, nothing unpaid; half of the payments in Envoy delivered"
+            .to_owned(),
         holds,
     })
 }

@@ -19,7 +19,7 @@ pub use manage::Plan;
 pub use types::{FetchError, Fetched, Message, NoAnswer, Paid, Response, Wanted, World};
 
 use super::challenge::{self, Challenge};
-use super::counters::{Counters, Reservation, host_key};
+use super::counters::{Counters, host_key};
 use super::decide::{self, Explanation};
 use super::event::Event;
 use super::holder::{Holder, NoHolder};
@@ -107,9 +107,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         loop {
             let now = self.world.now();
             let counters = self.kept.read(&self.policy, now).await?;
-            if let Some((id, reservation)) = self.unanswered(&counters, &asked).await? {
-                self.world.event(&Event::Resumed { id: &id, reservation: &reservation });
-                let sent = self.send_paid(wanted, &asked, id, reservation, Explanation::default(), true).await?;
+            if let Some(sent) = self.resume(wanted, &counters, &asked).await? {
                 if std::mem::take(&mut calls_again) && sent.token_alone {
                     continue;
                 }
@@ -142,9 +140,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             // A redirect within the origin has led to another request, which may have been paid for before.
             if request.key() != asked.key() && request.url.origin() == asked.url.origin() {
                 let counters = self.kept.read(&self.policy, self.world.now()).await?;
-                if let Some((id, reservation)) = self.unanswered(&counters, &request).await? {
-                    self.world.event(&Event::Resumed { id: &id, reservation: &reservation });
-                    let sent = self.send_paid(wanted, &request, id, reservation, Explanation::default(), true).await?;
+                if let Some(sent) = self.resume(wanted, &counters, &request).await? {
                     if std::mem::take(&mut calls_again) && sent.token_alone {
                         continue;
                     }
@@ -223,19 +219,22 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         true
     }
 
-    /// The payment of an earlier attempt at the same request, if nobody knows what became of it.
-    async fn unanswered(
+    /// Sends the payment of an earlier attempt at the same request again, if nobody knows what became of it.
+    async fn resume(
         &self,
+        wanted: &Wanted,
         counters: &Counters,
         request: &Request,
-    ) -> Result<Option<(String, Reservation)>, FetchError> {
+    ) -> Result<Option<paying::Sent<W::Body>>, FetchError> {
         let now = self.world.now();
         if counters.clone().resume(&self.policy, request, now).is_none() {
             return Ok(None);
         }
         let resume = |counters: &mut Counters| counters.resume(&self.policy, request, now);
-        let resumed = self.kept.change(&self.policy, now, resume).await?;
-        Ok(resumed.map(|resumed| (resumed.id, resumed.reservation)))
+        let Some(resumed) = self.kept.change(&self.policy, now, resume).await? else { return Ok(None) };
+        let (id, reservation) = (resumed.id, resumed.reservation);
+        self.world.event(&Event::Resumed { id: &id, reservation: &reservation });
+        self.send_paid(wanted, request, id, reservation, Explanation::default(), true).await.map(Some)
     }
 
     /// Calls to `host` that are not counted in the store yet.
