@@ -176,7 +176,7 @@ impl Overhead {
 struct Subject {
     url: String,
     host: String,
-    payments: Vec<String>,
+    pays: bool,
     token: Option<String>,
     times: Vec<f64>,
     _workerd: Workerd,
@@ -250,7 +250,7 @@ pub async fn overhead(
         let mut subject = Subject {
             host: url.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned(),
             url,
-            payments: Vec::new(),
+            pays: !token && name != "bare",
             token: None,
             times: Vec::new(),
             _workerd: workerd,
@@ -259,24 +259,17 @@ pub async fn overhead(
             let bought = buyer.get(subject.url.clone()).await?;
             ensure!(bought.status == 200, "{name}: {} {}", bought.status, bought.body);
             subject.token = Some(bought.headers.get("capability-token").context("no token was given")?.clone());
-        } else if name != "bare" {
-            for _ in 0..rounds {
-                let challenged = scenario::request("GET", &subject.url, &[]).await?;
-                let challenge = challenged
-                    .headers
-                    .get("payment-required")
-                    .with_context(|| format!("{name} does not challenge: {} {}", challenged.status, challenged.body))?;
-                subject.payments.push(buyer.sign(challenge).await?.value);
-            }
         }
         subjects.insert(name, subject);
     }
 
     let client = reqwest::Client::builder().no_proxy().build()?;
-    for round in 0..rounds {
+    for _ in 0..rounds {
         for (name, subject) in &mut subjects {
+            // Signed now: a payment of an earlier round would be too old where something is slow.
+            let payment = if subject.pays { Some(paid(&buyer, &subject.url).await.context(*name)?) } else { None };
             let mut request = client.get(&subject.url).header("host", &subject.host).timeout(Duration::from_secs(20));
-            if let Some(payment) = subject.payments.get(round) {
+            if let Some(payment) = payment {
                 request = request.header("payment-signature", payment);
             }
             if let Some(token) = &subject.token {
@@ -307,6 +300,16 @@ pub async fn overhead(
         token: median("token"),
         token_memory: median("token_memory"),
     })
+}
+
+/// A signed payment for what this address asks.
+async fn paid(buyer: &Buyer, url: &str) -> Result<String> {
+    let challenged = scenario::request("GET", url, &[]).await?;
+    let challenge = challenged
+        .headers
+        .get("payment-required")
+        .with_context(|| format!("no challenge: {} {}", challenged.status, challenged.body))?;
+    Ok(buyer.sign(challenge).await?.value)
 }
 
 /// One pass, and nothing that a call with it need not do.
