@@ -42,8 +42,8 @@ pub(super) struct Settled<H: Host> {
     pub(super) paid: Paid,
     /// What the payment buys besides the call.
     pub(super) purchase: Purchase,
-    /// The request was charged earlier and not delivered.
-    pub(super) again: bool,
+    /// What was known of the service, if the request was charged earlier.
+    pub(super) before: Option<Service>,
 }
 
 impl<H: Host> Admitted<H> {
@@ -219,10 +219,7 @@ impl<H: Host> Case<'_, H> {
             }
             Claimed::Again(ticket, claim) => Ok(self.again(ticket, &claim, &payment)),
             Claimed::Known(claim) if claim.money == Money::Unknown => self.find_out(&payment, &claim).await,
-            Claimed::Known(claim) => match self.given_before(&payment, &claim).await {
-                Some(reply) => Ok(Admitted::Answered(Box::new(reply))),
-                None => Err(self.known(&payment, &claim)),
-            },
+            Claimed::Known(claim) => self.seen(&payment, &claim).await,
             Claimed::Unseen => {
                 let problem = checked.err().unwrap_or_else(|| Problem::new(Code::LedgerUnavailable, "not claimed"));
                 Err(self.refuse(problem))
@@ -373,7 +370,7 @@ impl<H: Host> Case<'_, H> {
         let (mut hold, paid) = settled.map_err(|not_paid| self.refused(not_paid))?;
         self.forwarding(&mut hold).await?;
         let purchase = Purchase::of(self, &payment);
-        Ok(Admitted::Paid(Box::new(Settled { hold, paid, purchase, again: false })))
+        Ok(Admitted::Paid(Box::new(Settled { hold, paid, purchase, before: None })))
     }
 
     /// Says to the store that the upstream is about to see the request.
@@ -382,7 +379,7 @@ impl<H: Host> Case<'_, H> {
         self.ledger(hold.forwarding(deadline).await)
     }
 
-    /// A charged request that was not delivered, and whose buyer has shown to be the one who paid.
+    /// A request that was charged and may be served (once more): its buyer has shown to be the one who paid.
     pub(super) fn again(&self, ticket: Ticket, claim: &Claim, payment: &Payment) -> Admitted<H> {
         let hold = Hold::new(
             self.host,
@@ -392,10 +389,19 @@ impl<H: Host> Case<'_, H> {
             Index::of(payment, self.binding(payment), true),
         );
         let paid = Paid::recorded(payment, &claim.transaction, self.menu().answered_by(payment));
-        Admitted::Paid(Box::new(Settled { hold, paid, purchase: Purchase::of(self, payment), again: true }))
+        let (purchase, before) = (Purchase::of(self, payment), Some(claim.service));
+        Admitted::Paid(Box::new(Settled { hold, paid, purchase, before }))
     }
 
-    /// What a payment that was seen before gets.
+    /// What a payment gets that was seen before and is owed no delivery: the token that it bought, if it did.
+    pub(super) async fn seen(&self, payment: &Payment, claim: &Claim) -> Result<Admitted<H>, Refusal> {
+        match self.bought(payment, claim).await {
+            Some(reply) => Ok(Admitted::Answered(Box::new(reply))),
+            None => Err(self.known(payment, claim)),
+        }
+    }
+
+    /// Why a payment that was seen before gets nothing.
     pub(super) fn known(&self, payment: &Payment, claim: &Claim) -> Refusal {
         if claim.binding != self.binding(payment) {
             return Problem::new(Code::PaymentUsed, "the payment was used for another request").into();
@@ -405,10 +411,7 @@ impl<H: Host> Case<'_, H> {
                 Problem::new(Code::PaymentInProgress, "another request with this payment is under way").into()
             }
             Money::Unknown => unknown().into(),
-            Money::Settled
-                if matches!(claim.service, Service::Waiting | Service::Forwarded)
-                    && self.host.now() <= claim.deadline =>
-            {
+            Money::Settled if claim.in_service(self.host.now()) => {
                 Problem::new(Code::PaymentInProgress, "the request that was paid for is still being served").into()
             }
             Money::Settled => Problem::new(Code::PaymentUsed, "the payment was settled for this request before").into(),

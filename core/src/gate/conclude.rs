@@ -11,7 +11,7 @@ use super::trail::{self, Charged};
 use super::{Gate, Visit, owned};
 use crate::host::{Event, Fact, Held, Host, Level};
 use crate::http::Edits;
-use crate::ledger::{ClaimId, Yielded};
+use crate::ledger::{self, ClaimId, Yielded};
 use crate::mutant;
 use crate::policy::Route;
 use crate::problem::{Code, Problem};
@@ -142,14 +142,23 @@ impl<H: Host> Ending<'_, H> {
 
     /// Delivers what was paid for before, or makes up for it.
     async fn of_paid(&self, it: Settled<H>, service: Service) -> Result<Outcome, Refusal> {
-        let Settled { hold, paid, purchase, again } = it;
+        let Settled { hold, paid, purchase, before } = it;
+        let delivered = before == Some(ledger::Service::Delivered);
         match service {
             Service::Unreadable => {
                 hold.failed().await;
                 Err(with_receipt(unreadable("the payment is kept, and the same payment is served"), &paid))
             }
+            // It was delivered once: nothing is owed for a repeat that fails.
+            Service::Failed if delivered => {
+                let _ = hold.delivered().await;
+                Ok(Outcome::paid("upstream_failed", paid))
+            }
             Service::Failed => self.make_up(hold, paid, &purchase).await,
-            Service::Done => self.deliver(if again { "redelivered" } else { "paid" }, hold, paid, &purchase).await,
+            Service::Done => {
+                let decision = if before.is_some() { "redelivered" } else { "paid" };
+                self.deliver(decision, hold, paid, &purchase).await
+            }
         }
     }
 

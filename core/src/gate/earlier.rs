@@ -94,7 +94,7 @@ impl<H: Host> Case<'_, H> {
                 let now = self.host.now();
                 match self.ledger(self.host.store().claim(&id, &self.look(payment), now).await)? {
                     Claimed::Again(ticket, claim) => Ok(self.again(ticket, &claim, payment)),
-                    Claimed::Known(claim) => Err(self.known(payment, &claim)),
+                    Claimed::Known(claim) => self.seen(payment, &claim).await,
                     Claimed::Ours(_) | Claimed::Unseen => Err(unknown().into()),
                 }
             }

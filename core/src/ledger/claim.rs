@@ -137,7 +137,8 @@ pub struct Ticket {
 pub enum Claimed {
     /// The claim is ours.
     Ours(Ticket),
-    /// The payment was charged for this very request and nothing was delivered: the claim is ours to serve it.
+    /// The payment was charged for this very request and may be served (once more): the claim is ours to do it. With the
+    /// record as it was.
     Again(Ticket, Claim),
     /// The payment was seen before: this is its record.
     Known(Claim),
@@ -213,6 +214,12 @@ impl Claim {
             && (new.proven || self.shares_secret(new))
     }
 
+    /// Whether somebody may be serving the request that was paid for.
+    #[must_use]
+    pub fn in_service(&self, now: u64) -> bool {
+        matches!(self.service, Service::Waiting | Service::Forwarded) && now <= self.deadline
+    }
+
     /// Whether the payment can no longer be carried out, so that an unknown outcome stays what it is unless somebody
     /// finds it out.
     #[must_use]
@@ -252,14 +259,14 @@ impl Claim {
             if !claim.owes(new, now) {
                 return (Claimed::Known(claim), None);
             }
-            let claim = Self {
+            let ours = Self {
                 service: Service::Forwarded,
                 generation,
                 deadline: new.deadline,
                 retries: claim.retries.saturating_add(1),
-                ..claim
+                ..claim.clone()
             };
-            return (Claimed::Again(ticket, claim.clone()), Some(claim));
+            return (Claimed::Again(ticket, claim), Some(ours));
         }
         if !new.checked {
             return (Claimed::Unseen, None);

@@ -416,6 +416,66 @@ fn a_charged_call_that_failed_is_made_up_by_one_credit() {
 }
 
 #[test]
+fn a_pass_whose_buyer_left_is_there_for_the_same_payment_whatever_the_method() {
+    for method in ["GET", "POST"] {
+        let held = Rc::new(Cell::new(true));
+        let hold = Rc::clone(&held);
+        let service = move |call: &Callout| match call.path.as_str() {
+            "/settle" if hold.get() => None,
+            _ => honest(call),
+        };
+        let host = TestHost::new(NOW, service, upstream("200"));
+        let gate = seller("after", bearer_pass(3));
+        let payment = payment_for(&host, &gate, "/premium-data", 1);
+        let again = |payment: &str| {
+            let fields = [("payment-signature", payment)];
+            host.send(&gate, request(method, "/premium-data", &fields)).reply().unwrap()
+        };
+        let fields = [("payment-signature", payment.as_str())];
+        let mut sent = host.send(&gate, request(method, "/premium-data", &fields));
+        assert!(sent.reply().is_none());
+        sent.hang_up();
+        held.set(false);
+        host.work();
+        let mut thief: Value = serde_json::from_slice(&STANDARD.decode(&payment).unwrap()).unwrap();
+        thief["extensions"] = json!({});
+        assert_eq!(code(&again(&STANDARD.encode(thief.to_string()))), "payment_used");
+        let token = bought(&again(&payment));
+        assert_eq!(bought(&again(&payment)), token);
+        assert_eq!(call(&host, &gate, "/premium-data", &token).status, 200);
+        assert_eq!(host.calls(), ["/verify", "/settle"]);
+        // The upstream saw what may be repeated twice, and what may not once; and the call with the token.
+        assert_eq!(host.forwarded().len(), if method == "GET" { 3 } else { 2 });
+        assert_eq!(host.audit().iter().filter(|line| line.contains("\"kind\":\"issue\"")).count(), 1);
+    }
+}
+
+#[test]
+fn a_repeat_within_the_window_that_fails_is_worth_no_credit() {
+    let status = Rc::new(Cell::new("200"));
+    let answers = Rc::clone(&status);
+    let host = TestHost::new(NOW, honest, move |_| Some([(":status", answers.get())].into_iter().collect()));
+    let gate = seller_with("before", Value::Null, |policy| {
+        policy["routes"][0]["payment_identifier"] = json!("optional");
+        policy["routes"][0]["redelivery_seconds"] = json!(60);
+    });
+    let mut payment: Value =
+        serde_json::from_slice(&STANDARD.decode(payment_for(&host, &gate, "/premium-data", 1)).unwrap()).unwrap();
+    payment["extensions"]["payment-identifier"] = json!({ "info": { "id": "pay_0123456789abcdef" } });
+    let payment = STANDARD.encode(payment.to_string());
+    assert_eq!(pay(&host, &gate, "/premium-data", &payment).status, 200);
+    status.set("429");
+    let failed = pay(&host, &gate, "/premium-data", &payment);
+    assert_eq!((failed.status, host.forwarded().len()), (429, 2));
+    assert!(header(&failed, "capability-token").is_none());
+    assert_eq!(host.count("premium/credited"), 0);
+    let settled = decoded(&failed, "payment-response");
+    assert_eq!(settled["success"], true);
+    status.set("200");
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &payment)), "payment_used");
+}
+
+#[test]
 fn a_single_call_and_a_pass_at_the_same_place_are_never_answered_from_one_another() {
     let host = TestHost::new(
         NOW,

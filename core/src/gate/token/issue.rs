@@ -5,16 +5,17 @@
 
 use super::super::admit::Case;
 use super::super::hold::Hold;
-use super::super::{Gate, Visit};
+use super::super::{Gate, Visit, trail};
 use super::documents::json_reply;
 use crate::crypto::base64url;
 use crate::crypto::keys::PublicKey;
 use crate::crypto::sha256;
 use crate::host::{Event, Host, Level};
 use crate::http::Reply;
-use crate::ledger::{Binding, Claim, ClaimId, Claimed, Money, NewClaim, Store, Yield, Yielded};
+use crate::ledger::{Binding, Claim, ClaimId, Claimed, Money, NewClaim, Store, Ticket, Yield, Yielded};
 use crate::policy::{Pass, PassLimits, Signer, Tokens};
 use crate::rail::{Paid, Payment};
+use crate::receipt::{Entry, Kind};
 use crate::token::{Constraint, Grant, Holder, Limit, Per, Token, TokenError, Unit, issue};
 use serde_json::json;
 
@@ -106,24 +107,47 @@ fn jti(claim: &ClaimId, epoch: [u8; 16]) -> String {
 }
 
 impl<H: Host> Case<'_, H> {
-    /// The token that was given for this payment before, for whoever shows its secret.
-    pub(in crate::gate) async fn given_before(&self, payment: &Payment, claim: &Claim) -> Option<Reply> {
+    /// The token that this payment has bought, for whoever shows its secret: the one that was given for it, or a pass
+    /// whose exchange ended before it was given.
+    pub(in crate::gate) async fn bought(&self, payment: &Payment, claim: &Claim) -> Option<Reply> {
         let (tokens, signer) = signer(self.gate)?;
-        let yielded = claim.yielded.filter(|_| claim.money == Money::Settled)?;
+        let purchase = Purchase::of(self, payment);
+        let kind = match claim.yielded {
+            Some(yielded) => yielded.kind,
+            None if purchase.pass.is_some() && !claim.in_service(self.host.now()) => Yielded::Pass,
+            None => return None,
+        };
         let look = self.look(payment);
-        if claim.binding != look.binding || !claim.shares_secret(&look) {
+        if claim.money != Money::Settled || claim.binding != look.binding || !claim.shares_secret(&look) {
             return None;
         }
-        let purchase = Purchase::of(self, payment);
         let mut paid = Paid::recorded(payment, &claim.transaction, self.menu().answered_by(payment));
         let payer = paid.payer.clone();
-        let making =
-            Making { tokens, visit: self.visit, purchase: &purchase, kind: yielded.kind, payer: payer.as_deref() };
-        let epoch = self.host.store().epoch().await.ok()?;
-        if making.terms(epoch) != yielded.terms {
+        let making = Making { tokens, visit: self.visit, purchase: &purchase, kind, payer: payer.as_deref() };
+        let (store, id) = (self.host.store(), payment.claim_id());
+        let epoch = store.epoch().await.ok()?;
+        let what = Yield { kind, terms: making.terms(epoch) };
+        let yielded = match claim.yielded {
+            Some(yielded) => yielded,
+            None => {
+                let ticket = Ticket { id, generation: claim.generation };
+                store.yield_once(&ticket, &what, self.host.now()).await.ok()?
+            }
+        };
+        if yielded != what {
             return None;
         }
-        let token = making.sign(signer, &payment.claim_id(), claim.settled_at, &claim.transaction, epoch).ok()?;
+        let token = making.sign(signer, &id, claim.settled_at, &claim.transaction, epoch).ok()?;
+        if claim.yielded.is_none() {
+            let (jti, claim) = (jti(&id, epoch), trail::claim_name(&id));
+            let entry = Entry {
+                claim: Some(&claim),
+                payer: payer.as_deref(),
+                tok: Some(&jti),
+                ..Entry::new(Kind::Issue, self.visit.name())
+            };
+            self.gate.record(self.host, &entry);
+        }
         paid.extend("farebox", json!({ "info": { "token": token } }));
         let mut reply = json_reply(&json!({ "capability_token": token }), "no-store");
         reply.headers.push(("capability-token".to_owned(), token));

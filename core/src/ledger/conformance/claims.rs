@@ -116,7 +116,10 @@ pub async fn only_an_unknown_claim_is_resolved<B: Backend>(backend: &B) {
     let old = store.conclude(&ticket, &to(Money::Settled, Service::Waiting, 0), NOW + 21).await;
     assert_eq!(old, Err(StoreError::Lost));
     match store.claim(&id(1), &new(NOW + 90, NOW + 100), NOW + 22).await.unwrap() {
-        Claimed::Again(_, claim) => assert_eq!((claim.money, claim.settled_at), (Money::Settled, NOW + 21)),
+        Claimed::Again(_, claim) => {
+            assert_eq!((claim.money, claim.settled_at), (Money::Settled, NOW + 21));
+            assert_eq!(claim.service, Service::Waiting, "the record as it was");
+        }
         other => panic!("{other:?}"),
     }
 }
