@@ -75,6 +75,17 @@ fn a_token_is_issued_inspected_verified_delegated_and_revoked() {
     assert_eq!(asked["claims"]["aud"], "https://api.example.com");
     assert_eq!(asked["claims"]["what"]["token"], &*farebox_core::token::Chain::inspect(&token).unwrap().root().name);
     assert!(asked["request"].as_str().unwrap().split('.').count() == 3);
+    // With its scheme, as it is shown, it is the same token.
+    let shown = format!("Bearer {token}");
+    let (code, again) = json(folder, &["token", "revoke", "--key", "admin", "--url", url, "--token", &shown]);
+    assert_eq!((code, &again["claims"]["what"]), (0, &asked["claims"]["what"]));
+    // What can name nothing is not sent as if it did.
+    for (option, name) in
+        [("--holder", "agnet.pub"), ("--payer", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"), ("--token", "a b")]
+    {
+        let output = common::farebox(folder, &["token", "revoke", "--key", "admin", "--url", url, option, name]);
+        assert_eq!(output.status.code(), Some(2), "{option} {name}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::output::{Outcome, Usage};
 use crate::{input, time};
 use clap::Args;
 use farebox_core::crypto::jws;
+use farebox_core::ledger::Revocation;
 use farebox_core::token::Chain;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -54,10 +55,10 @@ struct What {
 impl What {
     fn named(&self) -> Result<Value, Usage> {
         if let Some(text) = &self.token {
-            // An id has no dot-separated parts of JSON in it, a token has three.
-            let is_id = !text.starts_with("eyJ") && !Path::new(text).exists();
+            // A token begins with JSON in base64url, perhaps after a scheme; no id has a space.
+            let is_id = !text.contains(' ') && !text.starts_with("eyJ") && !Path::new(text).exists();
             if is_id {
-                return Ok(json!({ "token": text }));
+                return name("token", text);
             }
             let chain =
                 Chain::inspect(&credential(text)?).map_err(|error| Usage::new(format_args!("--token: {error}")))?;
@@ -66,7 +67,7 @@ impl What {
         if let Some(text) = &self.holder {
             let path = Path::new(text);
             if !path.exists() {
-                return Ok(json!({ "holder": text }));
+                return name("holder", text);
             }
             return match input::public_keys(&[path])?.as_slice() {
                 [key] => Ok(json!({ "holder": key.thumbprint() })),
@@ -74,13 +75,21 @@ impl What {
             };
         }
         if let Some(account) = &self.payer {
-            return Ok(json!({ "payer": account }));
+            return name("payer", account);
         }
         let before = self.issued_before.as_deref().unwrap_or_default();
         let before = if before == "now" { Some(time::now()) } else { before.parse().ok() };
         before
             .map(|at| json!({ "issued_before": at }))
             .ok_or_else(|| Usage::new("--issued-before: write Unix seconds, or now"))
+    }
+}
+
+/// What the gate would take for a name.
+fn name(kind: &str, text: &str) -> Result<Value, Usage> {
+    match Revocation::read(kind, text) {
+        Ok(_) => Ok(json!({ kind: text })),
+        Err(hint) => Err(Usage::new(format_args!("--{kind}: found {text:?}, which names nothing: {hint}"))),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::ledger::{Binding, Claim, ClaimId, Claimed, Money, NewClaim, Service, 
 use crate::mutant;
 use crate::policy::{Access, CHALLENGE_LIMIT, PaymentIdentifier, Route, Tokens, Wallets};
 use crate::problem::{Code, Problem};
-use crate::proof::{Fields, Shown};
+use crate::proof::{Fields, Shown, digest};
 use crate::rail::{self, Asking, Checked, Menu, Offer, Paid, Payment, Resource, Scope, Settle, Verdict};
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -54,7 +54,8 @@ impl<H: Host> Admitted<H> {
 
     /// Whether [`forwarding`](Self::forwarding) takes `Authorization` out.
     pub(super) fn takes_authorization(&self, visit: &Visit<'_>) -> bool {
-        matches!(self, Self::Drawn(_)) && visit.route.is_none_or(|route| route.owns_authorization)
+        let Self::Drawn(drawing) = self else { return false };
+        drawing.in_authorization && visit.route.is_none_or(|route| route.owns_authorization)
     }
 
     /// The request is about to be forwarded: what the upstream is told of it.
@@ -103,6 +104,8 @@ pub(super) struct Case<'a, H: Host> {
     pub(super) holder: Option<PublicKey>,
     /// What the paying request states of its body.
     pub(super) body: Vec<u8>,
+    /// The SHA-256 digest in that, if there is one.
+    pub(super) digest: Option<String>,
 }
 
 impl Gate {
@@ -145,6 +148,7 @@ impl Gate {
             }
             Some(payment) => {
                 case.body = owned::stated_body(headers);
+                case.digest = digest::stated_field(headers);
                 case.holder = case.introduced(headers)?;
                 // Apart from the rest: what a payment needs is ten times what a token does.
                 Box::pin(case.pay(payment)).await
@@ -161,7 +165,7 @@ impl<'a, H: Host> Case<'a, H> {
         route: &'a Route,
         source: &'a Source<'a>,
     ) -> Self {
-        Self { gate, host, visit, route, menu: OnceCell::new(), source, holder: None, body: Vec::new() }
+        Self { gate, host, visit, route, menu: OnceCell::new(), source, holder: None, body: Vec::new(), digest: None }
     }
 }
 

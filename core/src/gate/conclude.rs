@@ -15,8 +15,9 @@ use crate::ledger::{self, ClaimId, Yielded};
 use crate::mutant;
 use crate::policy::Route;
 use crate::problem::{Code, Problem};
+use crate::proof::digest;
 use crate::rail::{Offer, Paid};
-use crate::receipt::{Amount, Draw, Entry, Kind, PayState, Receipt};
+use crate::receipt::{Entry, Kind, PayState, Receipt};
 use crate::token::Chain;
 use std::rc::Rc;
 
@@ -86,22 +87,29 @@ impl<H: Host> Admitted<H> {
         held: &R,
     ) -> Result<Outcome, Refusal> {
         let service = visit.route.map_or(Service::Done, |route| Service::of(held, route));
-        let ending = Ending { gate, host, visit, status: held.status() };
+        let mut ending = Ending { gate, host, visit, status: held.status(), digest: None };
+        if matches!(self, Self::Verified(_) | Self::Paid(_)) {
+            ending.digest = digest::stated_field(held.headers());
+        }
         match (self, service) {
             (Self::Free | Self::Answered(_), _) => Ok(Outcome::unpaid("free")),
             (Self::Drawn(drawing), Service::Unreadable) => {
-                drawing.failed().await;
+                drawing.failed(ending.status).await;
                 Err(unreadable("nothing was drawn").into())
             }
             (Self::Drawn(drawing), Service::Failed) => {
                 let outcome = Outcome::drawn("upstream_failed", &drawing);
-                ending.record_draw(&drawing, false);
-                drawing.failed().await;
+                drawing.failed(ending.status).await;
                 Ok(outcome)
+            }
+            (Self::Drawn(drawing), Service::Done) if drawing.is_exceeded_by(held) => {
+                drawing.failed(ending.status).await;
+                let detail =
+                    "the response has, or may have, more bytes than the token allows for one call; nothing was drawn";
+                Err(Problem::new(Code::TokenScope, detail).into())
             }
             (Self::Drawn(drawing), Service::Done) => {
                 let outcome = Outcome::drawn("token", &drawing);
-                ending.record_draw(&drawing, true);
                 drawing.served(held);
                 Ok(outcome)
             }
@@ -118,6 +126,8 @@ struct Ending<'a, H: Host> {
     host: &'a H,
     visit: &'a Visit<'a>,
     status: u16,
+    /// What the upstream states of the body, for the receipt.
+    digest: Option<String>,
 }
 
 impl<H: Host> Ending<'_, H> {
@@ -229,8 +239,15 @@ impl<H: Host> Ending<'_, H> {
         let jti = given.as_ref().map(|given| given.jti.as_str());
         // A receipt says where its line stands: nothing may come between.
         self.gate.head(self.host);
-        let call =
-            Charged { request: &self.visit.request, claim: &claim, status: self.status, paid, token: jti, purchase };
+        let call = Charged {
+            request: &self.visit.request,
+            claim: &claim,
+            status: self.status,
+            digest: self.digest.as_deref(),
+            paid,
+            token: jti,
+            purchase,
+        };
         let receipt = self.gate.receipt(self.host, &call);
         if self.gate.policy.audit().is_some() {
             let (pay, claim) = (trail::pay(paid, PayState::Settled), trail::claim_name(&claim));
@@ -256,27 +273,6 @@ impl<H: Host> Ending<'_, H> {
             outcome.edits.set("capability-token", given.token);
         }
         outcome
-    }
-
-    /// Writes the audit log's line of a call with a token.
-    fn record_draw(&self, drawing: &Drawing<H>, charged: bool) {
-        if self.gate.policy.audit().is_none() || mutant::is("silent_draws") {
-            return;
-        }
-        let drawn: Vec<Draw<'_>> = drawing
-            .drawn()
-            .filter(|_| charged)
-            .map(|(unit, amount, left)| Draw { amount: Amount(amount), left: left.map(Amount), unit: unit.into() })
-            .collect();
-        let chain = drawing.chain();
-        let entry = Entry {
-            draw: &drawn,
-            payer: Some(chain.payer()),
-            status: Some(self.status),
-            tok: Some(&chain.leaf().name),
-            ..Entry::new(Kind::Draw, self.visit.name())
-        };
-        self.gate.record(self.host, &entry);
     }
 }
 

@@ -71,6 +71,8 @@ impl Gate {
             aud: call.purchase.holder.map(|key| key.thumbprint_urn()),
             htm: call.request.method().to_owned(),
             htu: call.request.url(),
+            req_digest: call.purchase.digest.clone(),
+            res_digest: call.digest.map(str::to_owned),
             status: call.status,
             tok: call.token.map(str::to_owned),
             pop: Some(if call.purchase.holder.is_some() { Proof::HttpSig } else { Proof::None }),
@@ -87,6 +89,8 @@ pub(super) struct Charged<'a> {
     pub(super) claim: &'a ClaimId,
     /// Status of the answer.
     pub(super) status: u16,
+    /// `Content-Digest` of the answer.
+    pub(super) digest: Option<&'a str>,
     pub(super) paid: &'a Paid,
     /// Id of the token that was given for it.
     pub(super) token: Option<&'a str>,

@@ -1,6 +1,8 @@
 //! What was revoked: tokens by id, by holder, by payer, or by when they were issued.
 
-use crate::crypto::sha256;
+use crate::crypto::keys::THUMBPRINT_URN;
+use crate::crypto::{base64url, sha256};
+use crate::token::MAX_LINKS;
 use std::collections::HashMap;
 
 /// A token id, holder or payer, hashed: what a revocation names has no length of its own.
@@ -8,7 +10,7 @@ use std::collections::HashMap;
 pub struct Subject(pub [u8; 16]);
 
 impl Subject {
-    /// A token's `jti`, a holder key's RFC 7638 thumbprint, or a payer's CAIP-10 account as tokens name it.
+    /// A token's name, or a holder key's RFC 7638 thumbprint. For a payer, see [`payer`](Self::payer).
     #[must_use]
     pub fn of(text: &str) -> Self {
         let mut subject = [0; 16];
@@ -17,7 +19,15 @@ impl Subject {
         }
         Self(subject)
     }
+
+    /// A payer as a token names it (CAIP-10). Two spellings of an EVM address are one payer.
+    #[must_use]
+    pub fn payer(account: &str) -> Self {
+        if account.starts_with(EVM) { Self::of(&account.to_ascii_lowercase()) } else { Self::of(account) }
+    }
 }
+
+const EVM: &str = "eip155:";
 
 /// Tokens that are refused from now on, and with each everything delegated from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +45,33 @@ pub enum Revocation {
         /// Unix seconds.
         at: u64,
     },
+}
+
+/// Ids are 1 to 64 letters, digits, `-`, `_`, `.`.
+fn is_token(name: &str) -> bool {
+    let is_id =
+        |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c));
+    name.split('~').count() <= MAX_LINKS && name.split('~').all(is_id)
+}
+
+/// A thumbprint, alone or as the name that tokens give its key (RFC 9278).
+fn thumbprint(name: &str) -> Option<&str> {
+    let thumbprint = name.strip_prefix(THUMBPRINT_URN).unwrap_or(name);
+    base64url::decode_fixed::<32>(thumbprint).map(|_| thumbprint)
+}
+
+/// Whether tokens may name a payer so.
+fn is_payer(name: &str) -> bool {
+    match name.strip_prefix(EVM).and_then(|rest| rest.split_once(':')) {
+        Some((chain, address)) => {
+            let digits = address.strip_prefix("0x").unwrap_or_default();
+            !chain.is_empty()
+                && chain.bytes().all(|c| c.is_ascii_digit())
+                && digits.len() == 40
+                && digits.bytes().all(|c| c.is_ascii_hexdigit())
+        }
+        None => !name.starts_with(EVM) && name.contains(':') && name.bytes().all(|c| c.is_ascii_graphic()),
+    }
 }
 
 /// Whose tokens.
@@ -85,6 +122,24 @@ pub(super) enum Named {
 }
 
 impl Revocation {
+    /// Reads what is to be revoked: a `token` by its name, or what a `holder` holds or a `payer` bought.
+    ///
+    /// # Errors
+    /// How it is to be written, where `name` can be no name of that kind: it would revoke nothing, and say nothing.
+    pub fn read(kind: &str, name: &str) -> Result<Self, &'static str> {
+        match kind {
+            "token" if is_token(name) => Ok(Self::Token(Subject::of(name))),
+            "token" => Err("write the token's id, and those of what it was delegated from before it, joined by `~`"),
+            "holder" => match thumbprint(name) {
+                Some(thumbprint) => Ok(Self::Holder(Subject::of(thumbprint))),
+                None => Err("write the key's thumbprint (RFC 7638, SHA-256, base64url)"),
+            },
+            "payer" if is_payer(name) => Ok(Self::Payer(Subject::payer(name))),
+            "payer" => Err("write the account with its network (CAIP-10), like \"eip155:8453:0x…\""),
+            _ => Err("write one of `token`, `holder`, `payer`, `issued_before`"),
+        }
+    }
+
     /// What it names, and before when a token of that name must be issued to be refused.
     pub(super) fn parts(&self) -> (Named, u64) {
         match *self {
@@ -183,6 +238,43 @@ mod tests {
             assert!(!Revoked::new(&[lets]).refuses(&facts()), "{lets:?}");
         }
         assert!(!Revoked::default().refuses(&facts()));
+    }
+
+    #[test]
+    fn names_are_read_in_every_spelling_and_what_can_be_no_name_is_refused() {
+        let (mixed, lower) = (
+            "eip155:8453:0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+            "eip155:8453:0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266",
+        );
+        let thumbprint = "FVV5umTuau890q59V-4Ga_R6qWb7ON_ivJc4EjvCwTM";
+        let read = Revocation::read;
+        assert_eq!(read("payer", mixed), read("payer", lower));
+        assert_eq!(read("payer", mixed), Ok(Revocation::Payer(Subject::payer(lower))));
+        assert_eq!(read("holder", &format!("{THUMBPRINT_URN}{thumbprint}")), read("holder", thumbprint));
+        for (kind, name) in [
+            ("token", "a"),
+            ("token", "a.b-C_0~child"),
+            ("payer", "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp:7S3P4HxJpyyigGzodYwHtCxZyUQe9JiBMHyRWXArAaKv"),
+            ("payer", "urn:farebox:claim:abc"),
+        ] {
+            assert!(read(kind, name).is_ok(), "{kind} {name}");
+        }
+        for (kind, name) in [
+            ("token", ""),
+            ("token", "Bearer eyJ"),
+            ("token", "a~~b"),
+            ("token", "a~b~c~d~e"),
+            ("holder", "agent.jwk"),
+            ("holder", "FVV5umTuau890q59V"),
+            ("payer", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
+            ("payer", "eip155:0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
+            ("payer", "eip155:8453:0xf39F"),
+            ("payer", "somebody"),
+            ("payer", "solana: x"),
+            ("everybody", "a"),
+        ] {
+            assert!(read(kind, name).is_err(), "{kind} {name}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::rail::x402::address::{Network, normal};
 use crate::rail::x402::assets::{Asset, Assets, Transfer};
 use crate::rail::x402::offer::{Context, Passes, payable};
 use crate::rail::{Offer, Settle, Terms};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Compiles a policy whose structure is right.
 ///
@@ -237,14 +237,13 @@ fn routes(config: &Config, around: &Surroundings<'_>, mistakes: &mut Mistakes) -
 
 /// Says of each pass which routes it is good for, and that each of them takes what it has.
 fn pass_routes(routes: &mut [Route], mistakes: &mut Mistakes) {
-    let prices: HashMap<String, Option<Vec<String>>> = routes
+    // Of each priced route, the assets that a call has a price in, and its methods.
+    let priced: HashMap<String, (Vec<String>, Vec<String>)> = routes
         .iter()
+        .filter(|route| matches!(route.access, Access::Priced(_)))
         .map(|route| {
-            let priced = matches!(route.access, Access::Priced(_));
-            (
-                route.name.clone(),
-                priced.then(|| route.call_prices.iter().map(|(asset, _)| asset.wire().to_owned()).collect()),
-            )
+            let assets = route.call_prices.iter().map(|(asset, _)| asset.wire().to_owned()).collect();
+            (route.name.clone(), (assets, route.methods.clone()))
         })
         .collect();
     for (index, route) in routes.iter_mut().enumerate() {
@@ -256,21 +255,32 @@ fn pass_routes(routes: &mut [Route], mistakes: &mut Mistakes) {
             if pass.routes.is_empty() {
                 pass.routes.push(own.clone());
             }
+            let before = mistakes.0.len();
             for (nth, name) in pass.routes.iter().enumerate() {
-                match prices.get(name) {
-                    None | Some(None) => {
+                match priced.get(name) {
+                    None => {
                         let hint = "write the `name` of a priced route";
                         mistakes.add(format!("{at}.routes[{nth}]"), format!("found {}", quoted(name)), hint);
                     }
-                    Some(Some(assets)) if pass.limits.budget.is_some() && !assets.contains(&pass.asset) => {
+                    Some((assets, _)) if pass.limits.budget.is_some() && !assets.contains(&pass.asset) => {
                         let hint = format!(
                             "write what a call of route {name} draws in this asset under its `call_prices`, or give it \
                              a single-call offer in this asset"
                         );
                         mistakes.add(format!("{at}.budget"), "nothing says what a call costs", hint);
                     }
-                    Some(Some(_)) => {}
+                    Some(_) => {}
                 }
+            }
+            let listed = || pass.routes.iter().filter_map(|name| priced.get(name)).map(|(_, methods)| methods);
+            if listed().all(|methods| !methods.is_empty()) {
+                let mut seen = HashSet::new();
+                pass.methods = listed().flatten().filter(|method| seen.insert(*method)).cloned().collect();
+            }
+            if mistakes.0.len() == before
+                && let Err(error) = pass.can_be_granted()
+            {
+                mistakes.add(at, format!("no token can be made of it: {error}"), "sell less with one pass");
             }
         }
     }

@@ -38,6 +38,7 @@ pub use canonical::{BadRequest, CanonicalRequest};
 pub use config::{Audit, DefaultAccess, Limits, PaymentIdentifier, Wallets};
 pub use facilitator::{Auth, Facilitator};
 pub use mistake::{Mistake, Mistakes};
+pub(crate) use pass::grant;
 pub use pass::{Pass, PassLimits};
 pub use route::{Access, CHALLENGE_LIMIT, Route, URL_ROOM};
 pub use routes::Routed;

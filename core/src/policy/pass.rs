@@ -4,6 +4,7 @@ use super::config;
 use super::mistake::{Mistakes, quoted};
 use super::tokens::LONGEST;
 use crate::rail::x402::price::atomic;
+use crate::token::{Constraint, Grant, Limit, Per, TokenError, Unit};
 use serde_json::{Map, Value, json};
 
 /// The capability token that an offer buys.
@@ -19,6 +20,8 @@ pub struct Pass {
     pub asset: String,
     /// Names of the routes the token is good for; empty until the routes have their names.
     pub routes: Vec<String>,
+    /// Methods that one of those routes has; empty for all.
+    pub methods: Vec<String>,
 }
 
 /// What a token may be used for in all.
@@ -103,10 +106,48 @@ pub(crate) fn compile(
     });
     let delegations = u8::try_from(written.delegations).unwrap_or(0);
     let routes = written.routes.clone().unwrap_or_default();
-    Pass { limits, bearer, delegations, asset: asset.to_owned(), routes }
+    Pass { limits, bearer, delegations, asset: asset.to_owned(), routes, methods: Vec::new() }
+}
+
+/// What a grant lists where every method is meant.
+const EVERY_METHOD: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// What a token that is sold or given allows at `origin`. `methods`: none for all.
+pub(crate) fn grant(origin: &str, routes: &[String], methods: &[String], limits: &PassLimits, asset: &str) -> Grant {
+    let mut actions = if methods.is_empty() { EVERY_METHOD.map(str::to_owned).to_vec() } else { methods.to_vec() };
+    if actions.iter().any(|method| method == "GET") && !actions.iter().any(|method| method == "HEAD") {
+        actions.push("HEAD".to_owned());
+    }
+    let mut counted = Vec::new();
+    let mut limit = |per, unit, max: Option<u128>| counted.extend(max.map(|max| Limit { per, unit, max }));
+    limit(Per::Token, Unit::Call, limits.calls.map(u128::from));
+    limit(Per::Token, Unit::Byte, limits.bytes.map(u128::from));
+    limit(Per::Token, Unit::Asset(asset.into()), limits.budget);
+    if let Some((calls, seconds)) = limits.rate {
+        limit(Per::Window(seconds), Unit::Call, Some(calls.into()));
+    }
+    let constraints = vec![Constraint::RouteOneOf(routes.to_vec())];
+    Grant { locations: vec![origin.to_owned()], actions, constraints, limits: counted }
 }
 
 impl Pass {
+    /// What the token of a buyer with a holder key, or of one without, allows at `origin`.
+    pub(crate) fn grant(&self, origin: &str, limits: &PassLimits) -> Grant {
+        grant(origin, &self.routes, &self.methods, limits, &self.asset)
+    }
+
+    /// Whether the token that it sells can be made: tokens have their own limits.
+    ///
+    /// # Errors
+    /// What is too much, or not understood.
+    pub(crate) fn can_be_granted(&self) -> Result<(), TokenError> {
+        let every = [Some(&self.limits), self.bearer.as_ref()];
+        every.into_iter().flatten().try_for_each(|limits| {
+            let grant = self.grant("https://example.com", limits);
+            Grant::parse(&grant.to_value()).map(drop)
+        })
+    }
+
     /// The pass as the challenge describes it, in the requirement's `extra.pass`.
     #[must_use]
     pub fn described(&self) -> Value {

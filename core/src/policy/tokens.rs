@@ -9,7 +9,7 @@ use crate::crypto::keys::{PublicKey, SigningKey};
 use crate::crypto::mac::Mac;
 use crate::crypto::{base64url, jws};
 use crate::host::Capabilities;
-use crate::ledger::{Revocation, Subject};
+use crate::ledger::Revocation;
 use crate::token::{self, KeySet};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -300,17 +300,25 @@ fn revoked(written: &[config::Revoked], mistakes: &mut Mistakes) -> Vec<Revocati
     }
     let mut all = Vec::with_capacity(written.len());
     for (index, entry) in written.iter().enumerate() {
-        all.extend(match (&entry.token, &entry.holder, &entry.payer, entry.issued_before) {
-            (Some(token), None, None, None) => Some(Revocation::Token(Subject::of(token))),
-            (None, Some(holder), None, None) => Some(Revocation::Holder(Subject::of(holder))),
-            (None, None, Some(payer), None) => Some(Revocation::Payer(Subject::of(payer))),
-            (None, None, None, Some(at)) => Some(Revocation::IssuedBefore { of: None, at }),
+        let at = format!("tokens.revoked[{index}]");
+        let (kind, name) = match (&entry.token, &entry.holder, &entry.payer, entry.issued_before) {
+            (Some(token), None, None, None) => ("token", token),
+            (None, Some(holder), None, None) => ("holder", holder),
+            (None, None, Some(payer), None) => ("payer", payer),
+            (None, None, None, Some(at)) => {
+                all.push(Revocation::IssuedBefore { of: None, at });
+                continue;
+            }
             _ => {
                 let hint = "write one of `token`, `holder`, `payer`, `issued_before`";
-                mistakes.add(format!("tokens.revoked[{index}]"), "found none or several", hint);
-                None
+                mistakes.add(at, "found none or several", hint);
+                continue;
             }
-        });
+        };
+        match Revocation::read(kind, name) {
+            Ok(revocation) => all.push(revocation),
+            Err(hint) => mistakes.add(format!("{at}.{kind}"), format!("found {}", quoted(name)), hint),
+        }
     }
     all
 }

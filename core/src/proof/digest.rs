@@ -30,6 +30,12 @@ pub fn stated(headers: &Headers) -> Result<Option<[u8; 32]>, ProofError> {
     sha256.map(Some).ok_or_else(none)
 }
 
+/// The SHA-256 digest that is stated of a body, as [`field`] writes it; nothing if there is none that can be read.
+#[must_use]
+pub fn stated_field(headers: &Headers) -> Option<String> {
+    stated(headers).ok().flatten().map(|digest| field_of(&digest))
+}
+
 /// Checks a body against the digest that was stated of it.
 ///
 /// # Errors
@@ -50,7 +56,11 @@ pub fn check(stated: &[u8; 32], body: &[u8]) -> Result<(), ProofError> {
 /// ```
 #[must_use]
 pub fn field(body: &[u8]) -> String {
-    format!("sha-256=:{}:", STANDARD.encode(sha256(&[body])))
+    field_of(&sha256(&[body]))
+}
+
+fn field_of(digest: &[u8; 32]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(digest))
 }
 
 #[cfg(test)]

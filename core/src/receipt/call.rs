@@ -36,12 +36,12 @@ pub struct Receipt {
     pub htm: String,
     /// Its target, with the query: the gate's own origin and the canonical path and query.
     pub htu: String,
-    /// `Content-Digest` (RFC 9530) of the request's body, where the gate knew it.
+    /// SHA-256 in the `Content-Digest` (RFC 9530) that the request states, if it states one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub req_digest: Option<String>,
     /// Status of the response.
     pub status: u16,
-    /// `Content-Digest` (RFC 9530) of the response's body, where the gate knew it.
+    /// SHA-256 in the `Content-Digest` (RFC 9530) that the upstream states, if it states one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub res_digest: Option<String>,
     /// `jti` of the token that was shown, or sold.

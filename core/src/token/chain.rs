@@ -5,7 +5,7 @@
 //! found out before the first signature is looked at.
 
 use super::grant::total;
-use super::{Call, Grant, Holder, MAX_BYTES, MAX_LINKS, Per, TYPE, Token, TokenError, Unit};
+use super::{Call, Grant, Holder, Limit, MAX_BYTES, MAX_LINKS, Per, TYPE, Token, TokenError, Unit};
 use crate::crypto::jws::Jws;
 use crate::crypto::keys::{PublicKey, THUMBPRINT_URN};
 use crate::crypto::sha256;
@@ -86,7 +86,7 @@ impl Link {
         let facts = Facts {
             token: Subject::of(name),
             holder: token.cnf.as_ref().map(|holder| Subject::of(&holder.thumbprint)),
-            payer: token.sub.as_deref().map(Subject::of),
+            payer: token.sub.as_deref().map(Subject::payer),
             issued_at: token.iat,
         };
         let counters = (0..)
@@ -301,6 +301,21 @@ impl<'a> Allowed<'a> {
             }
         }
         draw.ok_or(DrawError::Links)
+    }
+
+    /// The rate of a link, root 0, that this counter counts over so many seconds.
+    #[must_use]
+    pub fn rate(&self, link: usize, counter: CounterId, seconds: u32) -> Option<&'a Limit> {
+        let (link, index, grant) = self.links().nth(link)?;
+        let mut counted = grant.limits.iter().zip(link.counters.get(index)?);
+        counted.find(|(limit, of)| limit.per == Per::Window(seconds) && **of == counter).map(|(limit, _)| limit)
+    }
+
+    /// The most of `unit` that this one call may use; `None` if no link says.
+    #[must_use]
+    pub fn most(&self, unit: &Unit) -> Option<u128> {
+        let limits = self.links().flat_map(|(_, _, grant)| &grant.limits);
+        limits.filter(|limit| limit.per == Per::Call && limit.unit == *unit).map(|limit| limit.max).min()
     }
 
     /// What [`Store::commit`](crate::ledger::Store::commit) is to be told once it is known that the call used `amount`

@@ -90,8 +90,8 @@ impl Grant {
 
     /// Whether it allows `call`. What was spent before is the ledger's to know.
     ///
-    /// A grant that limits money allows only calls that cost money it names: else a call priced in another asset would
-    /// be free. A grant that limits no money at all has been paid for in another way.
+    /// A grant that limits money allows only calls that cost money it names: else a call priced in another asset, or in
+    /// none, would be free. A grant that limits no money at all has been paid for in another way.
     ///
     /// # Errors
     /// [`TokenError::CallLimit`] if only the limits of a single call forbid it, else [`TokenError::NotGranted`].
@@ -99,7 +99,8 @@ impl Grant {
         let admitted = self.locations.iter().any(|origin| origin == call.origin)
             && self.actions.iter().any(|method| method == call.method)
             && self.constraints.iter().all(|constraint| constraint.admits(call.path, call.route))
-            && call.cost.iter().all(|(unit, amount)| *amount == 0 || self.has_money(unit));
+            && call.cost.iter().all(|(unit, amount)| *amount == 0 || self.has_money(unit))
+            && (!self.limits_money() || call.cost.iter().any(|(unit, _)| unit.is_asset()));
         if !admitted {
             return Err(TokenError::NotGranted);
         }
@@ -125,8 +126,11 @@ impl Grant {
 
     /// Whether `unit` may be spent under this grant: it is no money, or money that it names, or it names none at all.
     fn has_money(&self, unit: &Unit) -> bool {
-        let mut named = self.limits.iter().filter(|limit| limit.unit.is_asset()).peekable();
-        !unit.is_asset() || named.peek().is_none() || named.any(|limit| limit.unit == *unit)
+        !unit.is_asset() || !self.limits_money() || self.limits.iter().any(|limit| limit.unit == *unit)
+    }
+
+    fn limits_money(&self) -> bool {
+        self.limits.iter().any(|limit| limit.unit.is_asset())
     }
 
     /// Whether every call that this grant covers is covered by `parent`, and counted by it no more than here.

@@ -6,7 +6,7 @@ use crate::crypto::keys::{Algorithm, SigningKey};
 use crate::proof::{AUTHORIZATION, Request, Signing};
 use crate::receipt::Receipt;
 use crate::receipt::verify::{Trust, Verifier};
-use crate::token::{Chain, Grant, Limit, Narrower, Per, Unit, delegate};
+use crate::token::{Chain, Constraint, Grant, Limit, Narrower, Per, Token, Unit, delegate};
 
 fn key() -> SigningKey {
     SigningKey::from_secret(Algorithm::EdDsa, &[1; 32]).unwrap()
@@ -559,6 +559,7 @@ fn calls_that_come_too_fast_are_told_when_to_come_again() {
     assert_eq!((fast.status, code(&fast).as_str()), (429, "token_rate"));
     assert_eq!(header(&fast, "retry-after"), Some("5"));
     assert_eq!(header(&fast, "ratelimit"), Some("\"token\";r=0;t=5"));
+    assert_eq!(header(&fast, "ratelimit-policy"), Some("\"token\";q=2;w=10"));
     host.pass(5);
     assert_eq!(call(&host, &gate, "/premium-data", &token).status, 200);
 }
@@ -589,6 +590,218 @@ fn bytes_are_counted_as_they_were_sent() {
         assert_eq!(call(&host, &gate, "/premium-data", &token).status, 200);
     }
     assert_eq!(call(&host, &gate, "/premium-data", &token).status, 402);
+}
+
+fn epoch(host: &TestHost, gate: &Rc<Gate>) -> [u8; 16] {
+    let metadata = host.send(gate, request("GET", "/.well-known/oauth-protected-resource", &[])).reply().unwrap();
+    let metadata: Value = serde_json::from_slice(&metadata.body).unwrap();
+    crate::crypto::base64url::decode_fixed(metadata["farebox_ledger_epoch"].as_str().unwrap()).unwrap()
+}
+
+/// A root that the gate's key signed, with these limits, for every route and method.
+fn issued(host: &TestHost, gate: &Rc<Gate>, limits: Value, change: impl Fn(&mut Token)) -> String {
+    let limits: Vec<Limit> = limits.as_array().unwrap().iter().map(|limit| Limit::parse(limit).unwrap()).collect();
+    let mut token = Token {
+        iss: "https://api.example.com".to_owned(),
+        aud: vec!["https://api.example.com".to_owned()],
+        client_id: Some("somebody".to_owned()),
+        sub: Some("eip155:84532:0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266".to_owned()),
+        iat: NOW,
+        nbf: Some(NOW),
+        exp: NOW + 600,
+        jti: "issued-0123456789".to_owned(),
+        cnf: None,
+        grants: vec![Grant {
+            locations: vec!["https://api.example.com".to_owned()],
+            actions: ["GET", "HEAD", "POST"].map(str::to_owned).to_vec(),
+            constraints: vec![],
+            limits,
+        }],
+        del_depth: 0,
+        del_max_depth: None,
+        par_hash: None,
+        txn: None,
+        epoch: Some(epoch(host, gate)),
+        scope: None,
+        status: None,
+        act: None,
+    };
+    change(&mut token);
+    crate::token::issue(&key(), &token).unwrap()
+}
+
+const USDC: &str = "eip155:84532/erc20:0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+
+#[test]
+fn a_token_that_is_limited_in_money_alone_is_no_good_where_calls_have_no_price() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = seller("after", bearer_pass(3));
+    let money = issued(&host, &gate, json!([{ "per": "token", "unit": USDC, "max": "50000" }]), |_| {});
+    let reply = call(&host, &gate, "/premium-data", &money);
+    assert_eq!((reply.status, code(&reply).as_str()), (403, "token_scope"), "a pass is all that is sold here");
+    assert_eq!(call(&host, &gate, "/dear", &money).status, 200);
+}
+
+#[test]
+fn of_several_prices_a_call_draws_the_first_that_the_token_may_spend() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let other = "eip155:84532/erc20:0x1111111111111111111111111111111111111111";
+    let gate = seller_with("after", Value::Null, |policy| {
+        policy["assets"] = json!([{ "network": "eip155:84532", "address": "0x1111111111111111111111111111111111111111",
+            "symbol": "OTHER", "name": "Other", "version": "1", "decimals": 6 }]);
+        policy["routes"][0]["call_prices"] = json!([
+            { "price": "$0.01", "network": "eip155:84532" },
+            { "amount": "7", "network": "eip155:84532", "asset": "OTHER" }
+        ]);
+    });
+    // The first grant is of one asset, the second of the other: what counts is the grant that covers the call.
+    let token = issued(&host, &gate, json!([{ "per": "token", "unit": other, "max": "20" }]), |token| {
+        let mut first = token.grants[0].clone();
+        first.limits = vec![Limit::parse(&json!({ "per": "token", "unit": USDC, "max": "9" })).unwrap()];
+        first.constraints = vec![Constraint::RouteOneOf(vec!["dear".to_owned()])];
+        token.grants.insert(0, first);
+    });
+    let reply = call(&host, &gate, "/premium-data", &token);
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(
+        header(&reply, "farebox-remaining").unwrap().split(", ").last().unwrap().split(';').next(),
+        Some("amount=13")
+    );
+}
+
+#[test]
+fn a_pass_for_several_routes_has_the_methods_of_each() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = seller_with(
+        "after",
+        json!({ "calls": 5, "seconds": 600, "bearer": {}, "routes": ["premium", "dear"] }),
+        |policy| {
+            policy["routes"][0]["methods"] = json!(["GET"]);
+            policy["routes"][1]["methods"] = json!(["POST"]);
+        },
+    );
+    let token = bought(&pay(&host, &gate, "/premium-data", &payment_for(&host, &gate, "/premium-data", 1)));
+    let fields = [("authorization", &*format!("Bearer {token}"))];
+    for (method, path, status) in
+        [("GET", "/premium-data", 200), ("POST", "/dear", 200), ("POST", "/premium-data", 405)]
+    {
+        assert_eq!(host.send(&gate, request(method, path, &fields)).reply().unwrap().status, status, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_response_with_more_bytes_than_one_call_may_have_is_not_released_and_not_drawn() {
+    let length = Rc::new(Cell::new(Some("1001")));
+    let stated = Rc::clone(&length);
+    let host = TestHost::new(NOW, honest, move |_| {
+        let length = stated.get().map(|length| ("content-length", length));
+        Some([(":status", "200")].into_iter().chain(length).collect())
+    });
+    let gate = seller("after", bearer_pass(3));
+    let limits =
+        json!([{ "per": "call", "unit": "byte", "max": "1000" }, { "per": "token", "unit": "call", "max": "1" }]);
+    let token = issued(&host, &gate, limits, |_| {});
+    for too_many in [Some("1001"), Some("18446744073709551616"), Some("-1"), None] {
+        length.set(too_many);
+        let reply = call(&host, &gate, "/premium-data", &token);
+        assert_eq!((reply.status, code(&reply).as_str()), (403, "token_scope"), "{too_many:?}");
+    }
+    length.set(Some("1000"));
+    assert_eq!(call(&host, &gate, "/premium-data", &token).status, 200);
+    assert_eq!(call(&host, &gate, "/premium-data", &token).status, 402);
+}
+
+#[test]
+fn another_scheme_in_authorization_is_the_upstreams_where_the_token_came_in_its_own_field() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = seller("after", bearer_pass(3));
+    let token = bought(&pay(&host, &gate, "/premium-data", &payment_for(&host, &gate, "/premium-data", 1)));
+    let fields = [("authorization", "Basic dXNlcjpwYXNz"), ("capability-token", token.as_str())];
+    assert_eq!(host.send(&gate, request("GET", "/premium-data", &fields)).reply().unwrap().status, 200);
+    let seen = host.forwarded().pop().unwrap();
+    assert_eq!(seen.text("authorization"), Some("Basic dXNlcjpwYXNz"));
+    assert!(seen.first("capability-token").is_none());
+}
+
+#[test]
+fn what_is_left_is_not_told_of_a_token_whose_ledger_is_gone_or_that_is_for_elsewhere() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = seller("after", bearer_pass(3));
+    let calls = json!([{ "per": "token", "unit": "call", "max": "5" }]);
+    let good = issued(&host, &gate, calls.clone(), |_| {});
+    let reply = call(&host, &gate, super::super::token::inquiry::OWN, &good);
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    let lost = issued(&host, &gate, calls.clone(), |token| token.epoch = Some([9; 16]));
+    let elsewhere = issued(&host, &gate, calls, |token| token.aud = vec!["https://other.example.com".to_owned()]);
+    for (token, status) in [(lost, 401), (elsewhere, 403)] {
+        assert_eq!(call(&host, &gate, super::super::token::inquiry::OWN, &token).status, status);
+    }
+}
+
+#[test]
+fn a_token_that_names_its_ledger_is_no_good_with_another_whatever_its_limits() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = seller("after", bearer_pass(3));
+    for limits in [json!([]), json!([{ "per": 60, "unit": "call", "max": "5" }])] {
+        let fits = |epoch| issued(&host, &gate, limits.clone(), |token| token.epoch = epoch);
+        assert_eq!(call(&host, &gate, "/premium-data", &fits(Some(epoch(&host, &gate)))).status, 200);
+        assert_eq!(call(&host, &gate, "/premium-data", &fits(None)).status, 200);
+        let lost = call(&host, &gate, "/premium-data", &fits(Some([9; 16])));
+        assert_eq!((lost.status, code(&lost).as_str()), (402, "ledger_lost"));
+    }
+}
+
+#[test]
+fn another_spelling_of_a_payer_is_revoked_too() {
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    let gate = seller_with("after", bearer_pass(3), |policy| {
+        policy["tokens"]["revoked"] = json!([{ "payer": "eip155:84532:0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266" }]);
+    });
+    let token = issued(&host, &gate, json!([]), |_| {});
+    let reply = call(&host, &gate, "/premium-data", &token);
+    assert_eq!((reply.status, code(&reply).as_str()), (403, "token_revoked"));
+}
+
+#[test]
+fn the_audit_log_tells_the_bytes_that_went_and_of_calls_whose_client_left() {
+    let answers = Rc::new(Cell::new(true));
+    let ready = Rc::clone(&answers);
+    let host = TestHost::new(NOW, honest, move |_| ready.get().then(|| [(":status", "200")].into_iter().collect()));
+    let gate = seller("after", json!({ "calls": 9, "bytes": 20, "seconds": 600, "bearer": {} }));
+    let token = bought(&pay(&host, &gate, "/premium-data", &payment_for(&host, &gate, "/premium-data", 1)));
+    assert_eq!(call(&host, &gate, "/premium-data", &token).status, 200);
+    answers.set(false);
+    let fields = [("authorization", &*format!("Bearer {token}"))];
+    let mut sent = host.send(&gate, request("GET", "/premium-data", &fields));
+    assert!(sent.reply().is_none());
+    sent.hang_up();
+    host.work();
+    let lines: Vec<Value> = host.audit().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let draws: Vec<_> = lines.iter().filter(|line| line["kind"] == "draw").collect();
+    assert_eq!(draws.len(), 2);
+    let drawn = |nth: usize, unit: &str| {
+        let drawn = draws[nth]["draw"].as_array().unwrap().iter().find(|drawn| drawn["unit"] == unit).unwrap();
+        (drawn["amount"].as_str().unwrap().to_owned(), drawn["left"].as_str().unwrap().to_owned())
+    };
+    // Each response has 8 bytes.
+    assert_eq!(drawn(0, "byte"), ("8".to_owned(), "12".to_owned()));
+    assert_eq!((drawn(1, "call").1, draws[1]["status"].is_null()), ("7".to_owned(), true));
+}
+
+#[test]
+fn a_receipt_says_what_was_stated_of_both_bodies() {
+    let served = crate::proof::digest::field(b"{}");
+    let answer = served.clone();
+    let host = TestHost::new(NOW, honest, move |_| {
+        Some([(":status", "200"), ("content-digest", answer.as_str())].into_iter().collect())
+    });
+    let gate = seller("after", bearer_pass(3));
+    let payment = payment_for(&host, &gate, "/premium-data", 1);
+    let asked = crate::proof::digest::field(b"asked");
+    let fields = [("payment-signature", payment.as_str()), ("content-digest", asked.as_str())];
+    let reply = host.send(&gate, request("POST", "/premium-data", &fields)).reply().unwrap();
+    let receipt = crate::receipt::Receipt::unverified(header(&reply, "call-receipt").unwrap()).unwrap();
+    assert_eq!((receipt.req_digest, receipt.res_digest), (Some(asked), Some(served)));
 }
 
 #[test]

@@ -9,11 +9,12 @@ use crate::crypto::jws::Jws;
 use crate::crypto::sha256;
 use crate::host::{Event, Host, Level};
 use crate::http::{Headers, Reply};
-use crate::ledger::{CounterId, FamilyId, Left, Revocation, Store, Subject};
+use crate::ledger::{CounterId, FamilyId, Left, Revocation, Store};
 use crate::policy::{Admin, Tokens};
 use crate::problem::{Code, Problem};
 use crate::proof::{Fields, Presented, Shown};
 use crate::receipt::{Entry, Kind};
+use crate::token::Per;
 use serde_json::{Map, Value, json};
 
 /// The path where a holder asks what is left on its token.
@@ -43,6 +44,12 @@ impl<H: Host> Case<'_, H> {
         };
         let chain = self.chain(tokens, &shown).await?;
         let _ = self.prove(tokens, &shown, &chain, headers).await?;
+        chain.check_audience(self.visit.request.origin()).map_err(|error| self.refuse_token(&error))?;
+        let limits = || chain.links().flat_map(|link| &link.token.grants).flat_map(|grant| &grant.limits);
+        if self.has_lost(tokens, &chain, limits().any(|limit| limit.per == Per::Token)).await? {
+            let detail = "what this token was used for is not known any more";
+            return Err(self.unauthorized(Problem::new(Code::TokenInvalid, detail)));
+        }
         let family = FamilyId::of(&chain.root().token.jti);
         let left = self.ledger(self.host.store().left(&family, self.host.now_millis()).await)?;
         let left = left.unwrap_or_default();
@@ -159,15 +166,16 @@ impl Request {
             Some("revoke") => {
                 let named = payload.get("what").and_then(Value::as_object).filter(|what| what.len() == 1);
                 let named = named.and_then(|what| what.iter().next()).ok_or("`what` must name one thing")?;
-                let until = number("until").unwrap_or_else(|| now.saturating_add(REVOKED_FOR));
+                let until = match payload.get("until") {
+                    None => now.saturating_add(REVOKED_FOR),
+                    Some(until) => until.as_u64().ok_or("`until` must be Unix seconds")?,
+                };
                 let revocation = match (named.0.as_str(), named.1) {
-                    ("token", Value::String(jti)) => Revocation::Token(Subject::of(jti)),
-                    ("holder", Value::String(thumbprint)) => Revocation::Holder(Subject::of(thumbprint)),
-                    ("payer", Value::String(account)) => Revocation::Payer(Subject::of(account)),
-                    ("issued_before", Value::Number(at)) => {
+                    ("issued_before", at) => {
                         let at = at.as_u64().ok_or("`issued_before` must be Unix seconds")?;
                         Revocation::IssuedBefore { of: None, at }
                     }
+                    (kind, Value::String(name)) => Revocation::read(kind, name)?,
                     _ => return Err("`what` must be `token`, `holder`, `payer` or `issued_before`"),
                 };
                 (

@@ -13,10 +13,10 @@ use crate::crypto::sha256;
 use crate::host::{Event, Host, Level};
 use crate::http::Reply;
 use crate::ledger::{Binding, Claim, ClaimId, Claimed, Money, NewClaim, Store, Ticket, Yield, Yielded};
-use crate::policy::{Pass, PassLimits, Signer, Tokens};
+use crate::policy::{Pass, PassLimits, Signer, Tokens, grant};
 use crate::rail::{Paid, Payment};
 use crate::receipt::{Entry, Kind};
-use crate::token::{Constraint, Grant, Holder, Limit, Per, Token, TokenError, Unit, issue};
+use crate::token::{Holder, Token, TokenError, issue};
 use serde_json::json;
 
 /// Seconds that a credit is good for, unless the policy gives bearer tokens less.
@@ -29,13 +29,15 @@ pub(in crate::gate) struct Purchase {
     pub(in crate::gate) pass: Option<Pass>,
     /// Whom a token is bound to.
     pub(in crate::gate) holder: Option<PublicKey>,
+    /// What the paying request states of its body, for the receipt.
+    pub(in crate::gate) digest: Option<String>,
 }
 
 impl Purchase {
     /// What `payment` buys.
     pub(in crate::gate) fn of<H: Host>(case: &Case<'_, H>, payment: &Payment) -> Self {
         let pass = case.menu().answered_by(payment).and_then(|offer| offer.pass.clone());
-        Self { pass, holder: case.holder }
+        Self { pass, holder: case.holder, digest: case.digest.clone() }
     }
 
     /// Gives the token for a settled claim, and says so in the settlement header. `None` if there is none to give: the
@@ -191,23 +193,24 @@ impl Making<'_> {
 
     fn token(&self, claim: &ClaimId, settled_at: u64, transaction: &str, epoch: [u8; 16]) -> Token {
         let jti = jti(claim, epoch);
-        let holder = self.purchase.holder;
+        let (holder, origin) = (self.purchase.holder, self.visit.request.origin());
         let payer = self.payer.map_or_else(|| format!("urn:farebox:claim:{jti}"), str::to_owned);
         let (grant, seconds, delegations) = match (&self.purchase.pass, self.kind) {
             (Some(pass), Yielded::Pass) => {
                 let limits = if holder.is_some() { &pass.limits } else { pass.bearer.as_ref().unwrap_or(&pass.limits) };
-                (self.grant(&pass.routes, limits, &pass.asset), limits.seconds, pass.delegations)
+                (pass.grant(origin, limits), limits.seconds, pass.delegations)
             }
             _ => {
-                let route = self.visit.name().to_owned();
+                let route = [self.visit.name().to_owned()];
+                let methods = self.visit.route.map(|route| route.methods.as_slice()).unwrap_or_default();
                 let seconds = CREDIT_SECONDS.min(self.tokens.bearer_max_seconds);
                 let one = PassLimits { calls: Some(1), budget: None, bytes: None, seconds, rate: None };
-                (self.grant(&[route], &one, ""), seconds, 0)
+                (grant(origin, &route, methods, &one, ""), seconds, 0)
             }
         };
         Token {
             iss: self.tokens.issuer.clone(),
-            aud: vec![self.visit.request.origin().to_owned()],
+            aud: vec![origin.to_owned()],
             client_id: Some(holder.map_or_else(|| payer.clone(), |key| key.thumbprint_urn())),
             sub: Some(payer),
             iat: settled_at,
@@ -232,32 +235,7 @@ impl Making<'_> {
         let network = self.payer.and_then(|payer| payer.rsplit_once(':')).map(|(network, _)| network);
         network.map_or_else(|| transaction.to_owned(), |network| format!("{network}:{transaction}"))
     }
-
-    fn grant(&self, routes: &[String], limits: &PassLimits, asset: &str) -> Grant {
-        let methods = self.visit.route.map(|route| route.methods.clone()).unwrap_or_default();
-        let mut actions = if methods.is_empty() { EVERY_METHOD.map(str::to_owned).to_vec() } else { methods };
-        if actions.iter().any(|method| method == "GET") && !actions.iter().any(|method| method == "HEAD") {
-            actions.push("HEAD".to_owned());
-        }
-        let mut counted = Vec::new();
-        let mut limit = |per, unit, max: Option<u128>| counted.extend(max.map(|max| Limit { per, unit, max }));
-        limit(Per::Token, Unit::Call, limits.calls.map(u128::from));
-        limit(Per::Token, Unit::Byte, limits.bytes.map(u128::from));
-        limit(Per::Token, Unit::Asset(asset.into()), limits.budget);
-        if let Some((calls, seconds)) = limits.rate {
-            limit(Per::Window(seconds), Unit::Call, Some(calls.into()));
-        }
-        Grant {
-            locations: vec![self.visit.request.origin().to_owned()],
-            actions,
-            constraints: vec![Constraint::RouteOneOf(routes.to_vec())],
-            limits: counted,
-        }
-    }
 }
-
-/// What a grant lists for a route that is for every method.
-const EVERY_METHOD: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// The first `N` bytes of a hash.
 pub(in crate::gate) fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {

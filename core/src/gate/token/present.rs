@@ -15,7 +15,8 @@ use crate::policy::{Tokens, method};
 use crate::problem::{Code, Problem};
 use crate::proof::{self, Bound, ProofError, Reason, Shown, Window};
 use crate::rail;
-use crate::token::{Call, Chain, Constraint, Per, TokenError, Unit};
+use crate::token::{Allowed, Call, Chain, Constraint, Per, TokenError, Unit};
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// Seconds that clocks may differ.
@@ -30,15 +31,15 @@ impl<H: Host> Case<'_, H> {
         headers: &Headers,
     ) -> Result<Admitted<H>, Refusal> {
         let chain = self.chain(tokens, shown).await?;
-        let cost = self.cost(&chain);
-        let origin = self.visit.request.origin();
         let call = Call {
-            origin,
+            origin: self.visit.request.origin(),
             method: self.visit.request.method(),
             path: self.visit.request.path(),
             route: &self.route.name,
-            cost: &cost,
+            cost: &[],
         };
+        let cost = self.cost(&chain, &call);
+        let call = Call { cost: &cost, ..call };
         let call = if mutant::is("loose_grants") { anywhere(&chain, call) } else { call };
         let allowed = chain.authorises(&call).map_err(|error| self.refuse_token(&error))?;
         let body = self.prove(tokens, shown, &chain, headers).await?;
@@ -51,10 +52,8 @@ impl<H: Host> Case<'_, H> {
         let too_many = |_| Problem::new(Code::TokenScope, "the token has more limits than are counted for one call");
         let limits = || allowed.links().flat_map(|(_, _, grant)| &grant.limits);
         let counted = limits().any(|limit| limit.per != Per::Call) && !mutant::is("no_draw");
-        if limits().any(|limit| limit.per == Per::Token)
-            && !(tokens.honours_lost || mutant::is("no_epoch"))
-            && chain.root().token.epoch != Some(self.ledger(self.host.store().epoch().await)?)
-        {
+        let lifelong = limits().any(|limit| limit.per == Per::Token);
+        if self.has_lost(tokens, &chain, lifelong).await? {
             let problem = Problem::new(Code::LedgerLost, "what this token was used for is not known any more");
             return Err(self.challenge(problem, Code::LedgerLost.wire()));
         }
@@ -64,21 +63,39 @@ impl<H: Host> Case<'_, H> {
                 let draw = allowed.draw(SKEW).map_err(too_many)?;
                 match self.ledger(self.host.store().reserve(draw, self.host.now_millis()).await)? {
                     Drawn::Reserved(reservation) => Some(reservation),
-                    refused => return Err(self.refuse_draw(&refused)),
+                    refused => return Err(self.refuse_draw(&refused, &allowed)),
                 }
             }
         };
-        let bytes = allowed.used(&Unit::Byte, 0);
+        let (bytes, most_bytes) = (allowed.used(&Unit::Byte, 0), allowed.most(&Unit::Byte));
         let forwarded = Forwarded::new(self.gate, self.host, Some(account.to_string()));
-        Ok(Admitted::Drawn(Box::new(Drawing::new(
-            self.host,
-            Rc::clone(&chain),
+        let written = self.gate.policy.audit().map(|_| (Rc::clone(self.gate), self.route.name.clone()));
+        let drawing = Drawing {
+            host: self.host.clone(),
+            chain: Rc::clone(&chain),
+            in_authorization: shown.field == proof::AUTHORIZATION,
+            body,
+            most_bytes,
             reservation,
             bytes,
+            sent: None,
             cost,
-            body,
-            forwarded,
-        ))))
+            forwarded: Some(forwarded),
+            written,
+            remaining: OnceCell::new(),
+            went: false,
+        };
+        Ok(Admitted::Drawn(Box::new(drawing)))
+    }
+
+    /// Whether the ledger that this token was drawn from is gone, and with it what was drawn and revoked. It matters for
+    /// tokens with limits over their lives, and for any that says which ledger it belongs to.
+    pub(super) async fn has_lost(&self, tokens: &Tokens, chain: &Chain, lifelong: bool) -> Result<bool, Refusal> {
+        let stated = chain.root().token.epoch;
+        if !(lifelong || stated.is_some()) || tokens.honours_lost || mutant::is("no_epoch") {
+            return Ok(false);
+        }
+        Ok(stated != Some(self.ledger(self.host.store().epoch().await)?))
     }
 
     /// The chain that the request shows, if it is good.
@@ -182,14 +199,15 @@ impl<H: Host> Case<'_, H> {
         }
     }
 
-    /// What a call of this route draws: of several assets that it has a price in, the first that the token limits.
-    fn cost(&self, chain: &Chain) -> Vec<(Unit, u128)> {
-        let limits = |asset: &Unit| {
-            chain.root().token.grants.iter().flat_map(|grant| &grant.limits).any(|limit| limit.unit == *asset)
-        };
+    /// What a call of this route draws: of several assets that it has a price in, the first that the token may spend.
+    fn cost(&self, chain: &Chain, call: &Call<'_>) -> Vec<(Unit, u128)> {
         let prices = &self.route.call_prices;
-        let price = prices.iter().find(|(asset, _)| limits(asset)).or_else(|| prices.first());
-        [(Unit::Call, 1), (Unit::Byte, 1)].into_iter().chain(price.cloned()).collect()
+        let with = |price: Option<&(Unit, u128)>| -> Vec<(Unit, u128)> {
+            [(Unit::Call, 1), (Unit::Byte, 1)].into_iter().chain(price.cloned()).collect()
+        };
+        let others = if prices.len() > 1 { prices.as_slice() } else { &[] };
+        let mut costs = others.iter().map(|price| with(Some(price)));
+        costs.find(|cost| chain.authorises(&Call { cost, ..*call }).is_ok()).unwrap_or_else(|| with(prices.first()))
     }
 
     pub(super) fn refuse_token(&self, error: &TokenError) -> Refusal {
@@ -240,15 +258,19 @@ impl<H: Host> Case<'_, H> {
         refusal
     }
 
-    fn refuse_draw(&self, refused: &Drawn) -> Refusal {
+    fn refuse_draw(&self, refused: &Drawn, allowed: &Allowed<'_>) -> Refusal {
         match refused {
-            Drawn::TooFast { period, retry_after_millis: Some(millis), .. } => {
+            Drawn::TooFast { link, counter, period, retry_after_millis: Some(millis) } => {
                 let seconds = millis.div_ceil(1000).max(1);
                 let mut problem = Problem::new(Code::TokenRate, "calls with this token come faster than it allows");
                 problem.retry_after = Some(seconds);
                 let mut refusal = Refusal::from(problem);
                 refusal.headers.push(("ratelimit".to_owned(), format!("\"token\";r=0;t={seconds}")));
-                refusal.headers.push(("ratelimit-policy".to_owned(), format!("\"token\";w={period}")));
+                if let Some(rate) = allowed.rate(*link, *counter, *period).filter(|rate| !rate.unit.is_asset()) {
+                    let unit = if rate.unit == Unit::Byte { ";qu=\"content-bytes\"" } else { "" };
+                    let policy = format!("\"token\";q={}{unit};w={period}", rate.max);
+                    refusal.headers.push(("ratelimit-policy".to_owned(), policy));
+                }
                 refusal
             }
             Drawn::TooFast { .. } => {
