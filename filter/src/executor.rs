@@ -734,7 +734,8 @@ impl<P: Proxy> Executor<P> {
 /// The header fields of `map`.
 pub(crate) fn headers(proxy: &impl Proxy, map: Map) -> Result<Headers, Status> {
     let pairs = proxy.pairs(map)?;
-    let places: Vec<_> = pairs.places().collect();
+    let mut places = Vec::with_capacity(pairs.len());
+    places.extend(pairs.places());
     Ok(Headers::lying_in(pairs.into_bytes(), places.into_iter()))
 }
 

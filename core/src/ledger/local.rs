@@ -24,7 +24,7 @@ use super::{
     Claim, ClaimId, Claimed, Conclusion, CounterId, Draw, Drawn, FamilyId, Lease, Left, MAX_DOUBT, Money, NewClaim,
     Notice, Pointer, Reservation, Revocation, Revocations, Store, StoreError, Ticket, Yield,
 };
-use crate::crypto::sha256;
+use crate::crypto::{sha256, siphash, siphash_key};
 use families::Slot;
 use std::fmt;
 use std::rc::Rc;
@@ -122,6 +122,9 @@ pub struct LocalStore<S> {
 struct Life {
     epoch: [u8; 16],
     slot_key: [u8; 32],
+    family_key: [u64; 2],
+    /// Key of the number that changes with every revocation.
+    revocation_epoch: String,
     claim_slots: u32,
     family_slots: u32,
     mark_slots: u32,
@@ -138,6 +141,8 @@ impl Life {
         Some(Self {
             epoch: *epoch,
             slot_key: *slot_key,
+            family_key: siphash_key(slot_key.first_chunk()?),
+            revocation_epoch: key("^", REVOCATION_PLACES),
             claim_slots: slots(claims),
             family_slots: slots(tokens),
             mark_slots: slots(tokens).max(MIN_MARK_SLOTS),
@@ -172,12 +177,24 @@ impl<S: SharedData> LocalStore<S> {
         for (to, from) in slot.iter_mut().chain(name.iter_mut()).zip(hash) {
             *to = from;
         }
+        (self.slot(area, u32::from_be_bytes(slot)), name)
+    }
+
+    /// Where a family lives, as [`place`](Self::place) says for others. Its id is a hash already, and comes with every
+    /// call.
+    fn family_place(&self, id: &FamilyId) -> (String, [u8; 16]) {
+        let [a, b, c, d, ..] = siphash(self.life.family_key, &id.0).to_be_bytes();
+        (self.slot(Area::Families, u32::from_be_bytes([a, b, c, d])), id.0)
+    }
+
+    /// The key of a slot of this area, chosen by `hash`.
+    fn slot(&self, area: Area, hash: u32) -> String {
         let (first, slots) = match area {
             Area::Claims => (0, self.life.claim_slots),
             Area::Families => (MAX_SLOTS, self.life.family_slots),
             Area::Marks => (2 * MAX_SLOTS, self.life.mark_slots),
         };
-        (key("", first + (u32::from_be_bytes(slot) & (slots - 1))), name)
+        key("", first + (hash & (slots - 1)))
     }
 
     /// Reads the bytes at `key`, none where there is no such key, lets `change` alter them, and writes them back, until
@@ -249,7 +266,7 @@ impl<S: SharedData> LocalStore<S> {
         now_millis: u64,
         mut change: impl FnMut(&mut Family) -> T,
     ) -> Result<Option<T>, StoreError> {
-        let (key, name) = self.place(Area::Families, &id.0);
+        let (key, name) = self.family_place(id);
         self.swap(&key, |bytes| {
             let mut slot = Slot::read(bytes).ok_or(StoreError::Failed)?;
             let now = now_millis / 1000;
@@ -274,11 +291,6 @@ fn doubt_place(id: &ClaimId) -> u32 {
 
 /// Keys that hold revocations.
 const REVOCATION_PLACES: u32 = 16;
-
-/// Key of the number that changes with every revocation.
-fn revocation_epoch_key() -> String {
-    key("^", REVOCATION_PLACES)
-}
 
 /// Whether a change has anything to write.
 enum Write {
@@ -424,7 +436,7 @@ impl<S: SharedData> Store for LocalStore<S> {
     }
 
     async fn reserve(&self, draw: Draw, now_millis: u64) -> Result<Drawn, StoreError> {
-        let (key, name) = self.place(Area::Families, &draw.family.0);
+        let (key, name) = self.family_place(&draw.family);
         let drawn = self.swap(&key, |bytes| {
             let mut slot = Slot::read(bytes).ok_or(StoreError::Failed)?;
             let mut family = match slot.family(&name)? {
@@ -466,7 +478,7 @@ impl<S: SharedData> Store for LocalStore<S> {
     }
 
     async fn left(&self, family: &FamilyId, now_millis: u64) -> Result<Option<Left>, StoreError> {
-        let (key, name) = self.place(Area::Families, &family.0);
+        let (key, name) = self.family_place(family);
         let mut bytes = self.read(&key)?;
         let family = Slot::read(&mut bytes).ok_or(StoreError::Failed)?.family(&name)?;
         Ok(family.filter(|family| now_millis / 1000 <= family.expires).map(|family| family.all_left(now_millis)))
@@ -487,7 +499,7 @@ impl<S: SharedData> Store for LocalStore<S> {
             Ok(((), if added { Write::Yes } else { Write::No }))
         })?;
         // Also where nothing was added: whoever added it may have died before this.
-        self.swap(&revocation_epoch_key(), |bytes| {
+        self.swap(&self.life.revocation_epoch, |bytes| {
             let epoch = revocation_epoch(bytes)?.wrapping_add(1);
             *bytes = epoch.to_be_bytes().to_vec();
             Ok(((), Write::Yes))
@@ -505,7 +517,7 @@ impl<S: SharedData> Store for LocalStore<S> {
     }
 
     async fn revocation_epoch(&self) -> Result<u64, StoreError> {
-        revocation_epoch(&self.read(&revocation_epoch_key())?)
+        revocation_epoch(&self.read(&self.life.revocation_epoch)?)
     }
 
     async fn publish(&self, notice: Notice, bytes: &[u8]) -> Result<(), StoreError> {
@@ -539,7 +551,9 @@ fn notice_bytes(subject: u32, bytes: &[u8]) -> Vec<u8> {
 
 /// A key of the common shape: the prefix, `kind`, and as many characters of `number` as make four with it.
 fn key(kind: &str, number: u32) -> String {
-    let mut key = format!("farebox-{kind}");
+    let mut key = String::with_capacity(12);
+    key.push_str("farebox-");
+    key.push_str(kind);
     for place in (0..4 - kind.len().min(4)).rev() {
         let digit = (number >> (6 * place)) & 63;
         key.push(ALPHABET.get(digit as usize).copied().unwrap_or(b'A') as char);

@@ -157,6 +157,12 @@ impl Authorities {
         "https://".len() + longest.unwrap_or(0)
     }
 
+    /// The scheme of a request's authority that is spelt as the policy spells it, which most are.
+    pub(crate) fn spelt<'a>(&self, raw: &'a [u8]) -> Option<(&'static str, &'a str)> {
+        let raw = std::str::from_utf8(raw).ok().filter(|raw| !raw.starts_with('*'))?;
+        self.known.get(raw).filter(|known| !known.drop_port).map(|known| (known.scheme, raw))
+    }
+
     /// The scheme of a request's authority, and the authority in its canonical spelling; `None` if it is not ours.
     #[must_use]
     pub fn resolve(&self, authority: &Authority) -> Option<(&'static str, String)> {

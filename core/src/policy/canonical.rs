@@ -4,6 +4,7 @@ use super::authority::{Authorities, Authority};
 use super::fold::fold;
 use super::{method, path};
 use crate::http::Headers;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A request that cannot be read in exactly one way, or is not for us.
@@ -59,10 +60,16 @@ impl CanonicalRequest {
         if headers.all("host").any(|host| !host.eq_ignore_ascii_case(authority)) {
             return Err(bad_authority("`host` and `:authority` differ"));
         }
-        let authority = Authority::parse(authority, false).map_err(bad_authority)?;
-        let (scheme, authority) = ours
-            .resolve(&authority)
-            .ok_or_else(|| BadRequest::new("unknown_host", 421, "this host is not an origin of the policy"))?;
+        let (scheme, authority) = match ours.spelt(authority) {
+            Some((scheme, authority)) => (scheme, Cow::Borrowed(authority)),
+            None => {
+                let authority = Authority::parse(authority, false).map_err(bad_authority)?;
+                let (scheme, authority) = ours
+                    .resolve(&authority)
+                    .ok_or_else(|| BadRequest::new("unknown_host", 421, "this host is not an origin of the policy"))?;
+                (scheme, Cow::Owned(authority))
+            }
+        };
 
         let bad_path = |detail| BadRequest::new("bad_path", 400, detail);
         let raw = one(headers, ":path").ok_or_else(|| bad_path("one path is needed"))?;
@@ -71,11 +78,15 @@ impl CanonicalRequest {
         }
         let split = raw.iter().position(|c| *c == b'?').unwrap_or(raw.len());
         let (raw_path, raw_query) = raw.split_at_checked(split).unwrap_or((raw, &[]));
-        let mut target = path::canonical(raw_path).map_err(bad_path)?;
+        let mut target = String::with_capacity(raw.len());
+        match path::plain(raw_path) {
+            Some(plain) => target.push_str(plain),
+            None => target = path::canonical(raw_path).map_err(bad_path)?,
+        }
         let path_len = target.len();
         let folded = match fold(&target, ignore_case) {
-            std::borrow::Cow::Owned(folded) => Some(folded),
-            std::borrow::Cow::Borrowed(_) => None,
+            Cow::Owned(folded) => Some(folded),
+            Cow::Borrowed(_) => None,
         };
         let query = std::str::from_utf8(raw_query)
             .ok()
@@ -83,7 +94,7 @@ impl CanonicalRequest {
         target.push_str(query.ok_or_else(|| bad_path("the query holds a character that must be escaped there"))?);
         Ok(Self {
             method: method.to_owned(),
-            origin: format!("{scheme}://{authority}"),
+            origin: [scheme, "://", &authority].concat(),
             authority_at: scheme.len() + "://".len(),
             rewritten: target.as_bytes() != raw,
             target,

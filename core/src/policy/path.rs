@@ -16,6 +16,45 @@ pub const MAX_SEGMENTS: usize = 64;
 /// # Errors
 /// Why the path is refused, in words for the client.
 pub fn canonical(raw: &[u8]) -> Result<String, &'static str> {
+    match plain(raw) {
+        Some(path) => Ok(path.to_owned()),
+        None => rewritten(raw),
+    }
+}
+
+/// The path itself, if it is seen at once that it is its own canonical form: most are.
+pub(crate) fn plain(raw: &[u8]) -> Option<&str> {
+    let (mut before, mut segments) = (0, 0);
+    for c in raw {
+        let fits = match (before, *c) {
+            (b'/', b'/' | b'.') => false,
+            (0, c) => c == b'/',
+            (_, c) => BARE.get(usize::from(c)) == Some(&true) || c == b'/',
+        };
+        if !fits {
+            return None;
+        }
+        segments += usize::from(*c == b'/');
+        before = *c;
+    }
+    if raw.is_empty() || segments > MAX_SEGMENTS { None } else { std::str::from_utf8(raw).ok() }
+}
+
+/// Whether a path may hold a byte as it is, a separator apart.
+const BARE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0;
+    while c < table.len() {
+        #[expect(clippy::cast_possible_truncation, clippy::indexing_slicing, reason = "below 256, while compiling")]
+        {
+            table[c] = is_bare(c as u8);
+        }
+        c += 1;
+    }
+    table
+};
+
+fn rewritten(raw: &[u8]) -> Result<String, &'static str> {
     if raw.first() != Some(&b'/') {
         return Err("the path must start with `/`");
     }
@@ -84,12 +123,12 @@ pub(crate) fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// RFC 3986 §2.3.
-fn is_unreserved(c: u8) -> bool {
+const fn is_unreserved(c: u8) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~')
 }
 
 /// RFC 3986 `pchar` without `;` and escapes: what may stand bare in a segment.
-pub(crate) fn is_bare(c: u8) -> bool {
+pub(crate) const fn is_bare(c: u8) -> bool {
     is_unreserved(c) || matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
 }
 
@@ -106,4 +145,32 @@ const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 
 
 fn digit(c: u8) -> Option<u8> {
     u8::try_from(char::from(c).to_digit(16)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_path_that_is_seen_to_be_canonical_is(path in "/([a-z.~!%2F/;:@#* \\u{e9}-]|[a-z]{3}/){0,70}") {
+            if let Some(plain) = plain(path.as_bytes()) {
+                prop_assert_eq!(rewritten(path.as_bytes()), Ok(plain.to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_are_seen_at_once() {
+        for path in ["/", "/v1/quotes/btc", "/a/b-c_d~e.f/", "/reports/2026:11,12@x"] {
+            assert_eq!(plain(path.as_bytes()), Some(path));
+        }
+        let deep = "/a".repeat(MAX_SEGMENTS);
+        assert_eq!(plain(deep.as_bytes()), Some(deep.as_str()));
+        for path in ["", "a", "//", "/a//b", "/.", "/a/../b", "/%41", "/a;b", "/a#", "/a b", "/\u{e9}", "/a?b"] {
+            assert_eq!(plain(path.as_bytes()), None, "{path}");
+        }
+        assert_eq!(plain(format!("{deep}/a").as_bytes()), None);
+    }
 }

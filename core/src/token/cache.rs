@@ -4,6 +4,7 @@
 //! holder's proof are for the caller to check each time.
 
 use super::Chain;
+use crate::crypto::{siphash, siphash_key};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
@@ -37,10 +38,8 @@ impl Cache {
     /// An empty cache for `most` bytes. `key` must be random: who knows it can have an entry displaced.
     #[must_use]
     pub fn new(key: [u8; 16], most: usize) -> Self {
-        let (low, high) = key.split_at(8);
-        let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         Self {
-            key: [word(low), word(high)],
+            key: siphash_key(&key),
             generation: 0,
             most,
             bytes: 0,
@@ -149,15 +148,10 @@ impl Cache {
 
     /// SipHash of the end of the credential, which is its last signature: no two credentials that verify share it, but
     /// by the doing of one holder, who gains nothing by it.
-    #[allow(deprecated)] // The one keyed hash of the standard library; its successor takes no key.
     fn hash(&self, credential: &str) -> u64 {
         const END: usize = 96;
-        let [low, high] = self.key;
-        let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
         let bytes = credential.as_bytes();
-        hasher.write(bytes.get(bytes.len().saturating_sub(END)..).unwrap_or(bytes));
-        hasher.write_usize(bytes.len());
-        hasher.finish()
+        siphash(self.key, bytes.get(bytes.len().saturating_sub(END)..).unwrap_or(bytes))
     }
 }
 

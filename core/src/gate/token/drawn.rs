@@ -8,6 +8,7 @@ use crate::mutant;
 use crate::receipt::{Amount, Draw, Entry, Kind};
 use crate::token::{Chain, Per, Unit};
 use std::cell::OnceCell;
+use std::fmt::Write as _;
 use std::rc::Rc;
 
 /// A draw that was charged, for a request that is not served yet.
@@ -159,12 +160,14 @@ pub(super) fn remaining(chain: &Chain, left: impl Fn(&str) -> Option<u128>) -> S
             units.push(&limit.unit);
         }
     }
-    let told = units.into_iter().filter_map(|unit| {
-        let left = left(unit.wire())?;
-        Some(match unit {
-            Unit::Asset(asset) => format!("amount={left};asset=\"{asset}\""),
-            Unit::Call | Unit::Byte => format!("{}={left}", unit.wire()),
-        })
-    });
-    told.collect::<Vec<_>>().join(", ")
+    let mut told = String::new();
+    for unit in units {
+        let Some(left) = left(unit.wire()) else { continue };
+        let comma = if told.is_empty() { "" } else { ", " };
+        let _ = match unit {
+            Unit::Asset(asset) => write!(told, "{comma}amount={left};asset=\"{asset}\""),
+            Unit::Call | Unit::Byte => write!(told, "{comma}{}={left}", unit.wire()),
+        };
+    }
+    told
 }

@@ -146,12 +146,12 @@ fn foreign_bytes_are_an_error_and_never_a_free_claim() {
     }
     data.set(&key, b"\x07junk", Expected::Version(version)).unwrap();
     assert_eq!(done(store.claim(&id(1), &new(NOW + 10, NOW + 100), NOW)), Err(StoreError::Failed));
-    for (area, id) in [(Area::Families, &call(1).family.0[..]), (Area::Marks, &id(1).0)] {
-        data.set(&store.place(area, id).0, b"\x07junk", Expected::Absent).unwrap();
+    for key in [store.family_place(&call(1).family).0, store.place(Area::Marks, &id(1).0).0] {
+        data.set(&key, b"\x07junk", Expected::Absent).unwrap();
     }
     assert_eq!(done(store.reserve(call(1), NOW * 1000)), Err(StoreError::Failed));
     assert_eq!(done(store.once(&id(1).0, NOW + 100, NOW)), Err(StoreError::Failed));
-    data.set(&revocation_epoch_key(), b"junk", Expected::Absent).unwrap();
+    data.set(&store.life.revocation_epoch, b"junk", Expected::Absent).unwrap();
     assert_eq!(done(store.revocation_epoch()), Err(StoreError::Failed));
 }
 
