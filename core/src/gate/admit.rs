@@ -370,7 +370,7 @@ impl<H: Host> Case<'_, H> {
             }
         }
         let serving = self.route.response_timeout_seconds.saturating_add(GRACE);
-        let settled = settle(self.gate, self.host, hold, &offer, &payment, serving).await;
+        let settled = settle(self.gate, self.host, hold, (&offer, &payment), self.visit.name(), serving).await;
         let (mut hold, paid) = settled.map_err(|not_paid| self.refused(not_paid))?;
         self.forwarding(&mut hold).await?;
         let purchase = Purchase::of(self, &payment);

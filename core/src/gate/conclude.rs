@@ -144,7 +144,7 @@ impl<H: Host> Ending<'_, H> {
         }
         forwarded.delivered();
         let offer = metered(self.host, self.visit, offer, held);
-        match settle(self.gate, self.host, hold, &offer, &payment, GRACE).await {
+        match settle(self.gate, self.host, hold, (&offer, &payment), self.visit.name(), GRACE).await {
             Ok((hold, paid)) => self.deliver("paid", hold, paid, &purchase).await,
             Err(not_paid) => Err(refused(self.gate, self.host, self.visit, not_paid)),
         }
@@ -152,10 +152,11 @@ impl<H: Host> Ending<'_, H> {
 
     /// Delivers what was paid for before, or makes up for it.
     async fn of_paid(&self, it: Settled<H>, service: Service) -> Result<Outcome, Refusal> {
-        let Settled { hold, paid, purchase, before } = it;
+        let Settled { mut hold, paid, purchase, before } = it;
         let delivered = before == Some(ledger::Service::Delivered);
         match service {
             Service::Unreadable => {
+                hold.write_charge();
                 hold.failed().await;
                 Err(with_receipt(unreadable("the payment is kept, and the same payment is served"), &paid))
             }

@@ -21,11 +21,19 @@ pub(super) struct Hold<H: Host> {
     index: Option<Index>,
     /// Unix seconds until which the claim's record is kept at least, once it is paid.
     keep: u64,
+    /// Writes the audit log's line of the charge, if nobody gets to do it who knows more.
+    unwritten: Option<Box<dyn FnOnce()>>,
 }
 
 impl<H: Host> Hold<H> {
     pub(super) fn new(host: &H, ticket: Ticket, money: Money, service: Service, index: Option<Index>) -> Self {
-        Self { host: host.clone(), ticket: Some(ticket), money, service, index, keep: 0 }
+        Self { host: host.clone(), ticket: Some(ticket), money, service, index, keep: 0, unwritten: None }
+    }
+
+    /// The claim was charged: `write` writes so if the exchange goes before it is concluded.
+    pub(super) fn charged(mut self, write: Option<Box<dyn FnOnce()>>) -> Self {
+        self.unwritten = write;
+        self
     }
 
     /// Whether there is a claim in it.
@@ -41,6 +49,11 @@ impl<H: Host> Hold<H> {
     /// The claim in it.
     pub(super) fn claim(&self) -> Option<ClaimId> {
         self.ticket.as_ref().map(|ticket| ticket.id)
+    }
+
+    /// Writes the audit log's line of the charge, where nobody else will.
+    pub(super) fn write_charge(&mut self) {
+        self.unwritten.take().into_iter().for_each(|write| write());
     }
 
     /// What became of the claim is on record: nothing of this payer is open any more.
@@ -132,6 +145,7 @@ impl<H: Host> Delivered<H> {
 impl<H: Host> Drop for Hold<H> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
+        self.write_charge();
         let (host, money, service, index) = (self.host.clone(), self.money, self.service, self.index);
         self.host.spawn(async move {
             if money == Money::None {

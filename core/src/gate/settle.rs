@@ -3,15 +3,16 @@
 //! its deadline reads `unknown`. If the exchange goes while the call is under way, that deadline is brought forward:
 //! from then on nobody will deliver what is being paid for, and whoever asks is answered as of an unknown outcome.
 
-use super::Gate;
 use super::admit::Index;
 use super::hold::{Hold, conclude, concluding, point_to, short};
+use super::{Gate, trail};
 use crate::host::{Event, Host, Level};
 use crate::ledger::{Conclusion, Money, Service, Store, StoreError, Ticket};
 use crate::mutant;
 use crate::policy::Facilitator;
 use crate::problem::{Code, Problem};
-use crate::rail::{self, Offer, Paid, Payment, Settlement};
+use crate::rail::{self, Offer, Paid, Payment, Settled, Settlement};
+use crate::receipt::{Entry, Kind, PayState};
 use crate::task::{before, handover};
 use std::pin::pin;
 use std::rc::Rc;
@@ -32,8 +33,8 @@ pub(super) async fn settle<H: Host>(
     gate: &Rc<Gate>,
     host: &H,
     hold: Hold<H>,
-    offer: &Offer,
-    payment: &Payment,
+    (offer, payment): (&Offer, &Payment),
+    route: &str,
     serving: u64,
 ) -> Result<(Hold<H>, Paid), NotPaid> {
     let lost = || NotPaid::Problem(Problem::new(Code::LedgerUnavailable, "the claim was lost before it was settled"));
@@ -48,6 +49,7 @@ pub(super) async fn settle<H: Host>(
         keep,
         offer: offer.clone(),
         payment: payment.clone(),
+        route: route.to_owned(),
     };
     host.spawn(async move {
         let Some(settlement) = call.make(giver.abandoned()).await else { return giver.give(None) };
@@ -56,7 +58,8 @@ pub(super) async fn settle<H: Host>(
         giver.give(Some(match settlement {
             // The exchange may be gone before it takes this: then the hold says so.
             Settlement::Settled(settled) => {
-                Ok((Hold::new(&call.host, call.ticket, Money::Settled, service, index), settled))
+                let write = call.line(&settled);
+                Ok((Hold::new(&call.host, call.ticket, Money::Settled, service, index).charged(write), settled))
             }
             other => Err(other),
         }));
@@ -95,9 +98,24 @@ struct MoneyCall<H: Host> {
     keep: u64,
     offer: Offer,
     payment: Payment,
+    /// Name of the route, for the audit log.
+    route: String,
 }
 
 impl<H: Host> MoneyCall<H> {
+    /// Writes that this was charged, and no more; nothing if there is no audit log.
+    fn line(&self, settled: &Settled) -> Option<Box<dyn FnOnce()>> {
+        self.gate.policy.audit()?;
+        let (gate, host, route) = (Rc::clone(&self.gate), self.host.clone(), self.route.clone());
+        let pay = trail::pay(&Paid::settled(settled, &self.offer, &self.payment), PayState::Settled);
+        let claim = trail::claim_name(&self.ticket.id);
+        Some(Box::new(move || {
+            let payer = pay.payer.as_deref();
+            let entry = Entry { claim: Some(&claim), pay: Some(&pay), payer, ..Entry::new(Kind::Charge, &route) };
+            gate.record(&host, &entry);
+        }))
+    }
+
     /// Writes the intent, then makes the call; `gone` resolves when the exchange goes meanwhile. `None`: the claim was
     /// no longer ours, and no call was made.
     async fn make(&self, gone: impl Future<Output = ()>) -> Option<Settlement> {

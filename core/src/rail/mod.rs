@@ -20,7 +20,7 @@ pub use metering::is_metering;
 pub use paid::{Paid, PaidTerms, refused_response};
 pub use payment::{Payment, field, is_credential};
 pub use x402::check::Checked;
-pub use x402::facilitator::{Doubt, Settlement, Verdict};
+pub use x402::facilitator::{Doubt, Settled, Settlement, Verdict};
 pub use x402::offer_receipt::did_document;
 pub use x402::supported::Supported;
 pub use x402::wire::{Asking, Resource, Scope, SignedOffers};

@@ -789,6 +789,37 @@ fn the_audit_log_tells_the_bytes_that_went_and_of_calls_whose_client_left() {
 }
 
 #[test]
+fn the_audit_log_tells_of_a_charge_whose_client_left() {
+    for settle in ["after", "before"] {
+        let waits = Rc::new(Cell::new(true));
+        let (hold, ready) = (Rc::clone(&waits), Rc::clone(&waits));
+        let service = move |call: &Callout| match call.path.as_str() {
+            "/settle" if settle == "after" && hold.get() => None,
+            _ => honest(call),
+        };
+        let serves =
+            move |_: &Headers| (settle == "after" || !ready.get()).then(|| [(":status", "200")].into_iter().collect());
+        let host = TestHost::new(NOW, service, serves);
+        let gate = seller(settle, Value::Null);
+        let payment = payment_for(&host, &gate, "/premium-data", 1);
+        let mut sent = host.send(&gate, request("GET", "/premium-data", &[("payment-signature", &payment)]));
+        assert!(sent.reply().is_none());
+        sent.hang_up();
+        waits.set(false);
+        host.work();
+        let charges = || -> Vec<Value> {
+            let lines = host.audit().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+            lines.filter(|line| line["kind"] == "charge").collect()
+        };
+        assert_eq!(charges().len(), 1, "{settle}");
+        assert!(charges()[0]["status"].is_null() && charges()[0]["pay"]["state"] == "settled", "{settle}");
+        assert_eq!(pay(&host, &gate, "/premium-data", &payment).status, 200);
+        let lines = charges();
+        assert_eq!((lines.len(), &lines[1]["claim"]), (2, &lines[0]["claim"]), "{settle}");
+    }
+}
+
+#[test]
 fn a_receipt_says_what_was_stated_of_both_bodies() {
     let served = crate::proof::digest::field(b"{}");
     let answer = served.clone();
