@@ -58,7 +58,8 @@ pub trait Exchange: Sized + 'static {
     /// The request's headers, pseudo headers included, as the host received them.
     fn headers(&self) -> &Headers;
 
-    /// The client's address without a port, as the host sees it; for limits and logs, never for identity.
+    /// The client's address without a port, as the host sees it; for limits and logs, never for identity. Empty if the
+    /// host does not know it: then nothing is limited by source.
     fn source(&self) -> &str;
 
     /// The whole request body, if it has at most `limit` bytes.

@@ -22,6 +22,7 @@ pub struct TestHost(Rc<World>);
 
 struct World {
     now: Cell<u64>,
+    source: Cell<&'static str>,
     random: Cell<u8>,
     store: LocalStore<MemoryData>,
     service: RefCell<Service>,
@@ -62,6 +63,7 @@ impl TestHost {
     ) -> Self {
         Self(Rc::new(World {
             now: Cell::new(now),
+            source: Cell::new("192.0.2.1"),
             random: Cell::new(0),
             store: LocalStore::open(
                 MemoryData::default(),
@@ -83,6 +85,11 @@ impl TestHost {
     /// Moves the clock on by `seconds`.
     pub fn pass(&self, seconds: u64) {
         self.0.now.set(self.0.now.get() + seconds);
+    }
+
+    /// All requests come from another address from now on; empty: nobody knows where from.
+    pub fn come_from(&self, source: &'static str) {
+        self.0.source.set(source);
     }
 
     /// Sends a request through the gate; it goes as far as it can at once.
@@ -276,7 +283,7 @@ impl Exchange for TestExchange {
     }
 
     fn source(&self) -> &str {
-        "192.0.2.1"
+        self.host.0.source.get()
     }
 
     async fn body(&mut self, _limit: usize) -> Result<Vec<u8>, BodyError> {

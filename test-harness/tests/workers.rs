@@ -90,3 +90,9 @@ async fn the_package_installs_into_other_projects_and_its_readme_runs_as_written
     assert!(bytes <= package::most("gate").0 && gzip <= package::most("gate").1, "{bytes} bytes, {gzip} as gzip");
     eprintln!("{}", installs::example(&workers, &package).unwrap());
 }
+
+#[test]
+fn the_gate_keeps_its_rules_on_node() {
+    let (_, workers, package) = made();
+    eprintln!("{}", installs::on_node(&workers, &package).unwrap());
+}

@@ -13,6 +13,7 @@ export default {
       keys: env,
       facilitators: env,
       tendEvery: 1,
+      source: () => "127.0.0.1", // all clients of the rig are on this machine
       onEvent: ({ name, labels, value }) => {
         const counted = [name, ...Object.entries(labels).flat()].join(".");
         if (env.COUNT) console.log(JSON.stringify({ counted, value }));

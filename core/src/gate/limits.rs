@@ -1,4 +1,7 @@
 //! What one source or payer may cost, counted by each worker in memory that does not grow.
+//!
+//! A source that the host does not know is an empty text. Nothing is limited for it: all clients would share one limit,
+//! and one of them could use it up for the others.
 
 use super::Gate;
 use crate::host::Host;
@@ -32,17 +35,19 @@ impl Counters {
 
     /// Counts a challenge; `false` if `source` has had too many.
     pub(super) fn challenge(&self, source: &str, now_millis: u64) -> bool {
-        self.challenges.hit(source, now_millis)
+        source.is_empty() || self.challenges.hit(source, now_millis)
     }
 
     /// Whether `source` has shown too many payments that were no good.
     pub(super) fn may_pay(&self, source: &str, now_millis: u64) -> bool {
-        self.failed_payments.has_room(source, now_millis)
+        source.is_empty() || self.failed_payments.has_room(source, now_millis)
     }
 
     /// Counts a payment that was no good.
     pub(super) fn payment_failed(&self, source: &str, now_millis: u64) {
-        self.failed_payments.hit(source, now_millis);
+        if !source.is_empty() {
+            self.failed_payments.hit(source, now_millis);
+        }
     }
 
     /// Whether `payer` has had too many requests forwarded that were not charged.
@@ -54,7 +59,7 @@ impl Counters {
     pub(super) fn verify(&self, source: &str) -> Option<Verifying> {
         let mut verifying = self.verifying.borrow_mut();
         let count = verifying.entry(source.to_owned()).or_default();
-        if self.verifying_per_source > 0 && *count >= self.verifying_per_source {
+        if self.verifying_per_source > 0 && *count >= self.verifying_per_source && !source.is_empty() {
             return None;
         }
         *count += 1;

@@ -993,3 +993,25 @@ fn what_one_source_or_payer_costs_is_limited() {
     let next = host.send(&gate, request("GET", "/premium-data", &[("payment-signature", &signed(9, nonce(9)))]));
     assert!(next.reply().is_none(), "a place is free again");
 }
+
+#[test]
+fn clients_whose_address_nobody_knows_do_not_share_a_limit() {
+    let gate = gate_with("after", |policy: &mut Value| {
+        policy["limits"] = json!({ "challenges_per_second": 2, "failed_payments_per_minute": 2,
+                                   "verifying_per_source": 1 });
+    });
+    let host = TestHost::new(NOW, honest, upstream("200"));
+    host.come_from("");
+    let statuses: Vec<u16> =
+        (0..4).map(|_| host.send(&gate, request("GET", "/premium-data", &[])).reply().unwrap().status).collect();
+    assert_eq!(statuses, [402; 4]);
+    let statuses: Vec<u16> = (0..4).map(|n| pay(&host, &gate, "/dear", &signed(n, nonce(n))).status).collect();
+    assert_eq!(statuses, [402; 4], "payments that are no good");
+    assert_eq!(pay(&host, &gate, "/premium-data", &signed(9, nonce(9))).status, 200, "the others pay on");
+    let host = TestHost::new(NOW, |_: &Callout| None, upstream("200"));
+    host.come_from("");
+    let sent: Vec<_> = (0..3)
+        .map(|n| host.send(&gate, request("GET", "/premium-data", &[("payment-signature", &signed(n, nonce(n)))])))
+        .collect();
+    assert!(sent.iter().all(|sent| sent.reply().is_none()), "all are under verification");
+}

@@ -13,7 +13,7 @@ const TURN = 30_000;
 /** What this runtime knows without being told. */
 export interface Platform {
   waitUntil?: (promise: Promise<unknown>) => void;
-  source?: (request: Request) => string;
+  source?: (request: Request) => string | undefined;
 }
 
 let platform: Platform = {};
@@ -65,20 +65,21 @@ export class Gate {
    * Decides a request: refuses it, asks for payment, or lets it through to `next` and gives its response, paid for.
    *
    * @param context the worker's context; needed only where the runtime has no `waitUntil` of its own.
+   * @param source the client's address, if whoever calls knows it; else the option `source` is asked.
    */
-  async fetch(request: Request, next: Next, context?: Context): Promise<Response> {
+  async fetch(request: Request, next: Next, context?: Context, source?: string): Promise<Response> {
     const keep = this.#keeper(context);
     if (!this.#warm) await this.#warmUp(keep);
     else this.#tendIfDue(keep);
-    const source = (this.#options.source ?? platform.source)?.(request) ?? "";
     let side: ExchangeSide;
     let exchange: number;
     try {
+      const address = source ?? (this.#options.source ?? platform.source)?.(request) ?? "";
       const inner = this.#current();
       side = new ExchangeSide(this.#environment, request, next);
       keep(side.over);
       const headers = side.headers();
-      exchange = enter(() => inner.serve(side, headers, source));
+      exchange = enter(() => inner.serve(side, headers, String(address)));
     } catch (error) {
       this.#environment.log({ level: "error", text: `the gate failed: ${String(error)}` });
       return unavailable();

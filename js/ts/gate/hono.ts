@@ -2,31 +2,53 @@ import type { Gate } from "./gate.js";
 import type { Context } from "./types.js";
 
 /** As much of Hono's context as is needed. */
-interface HonoContext {
+export interface HonoContext {
   req: { raw: Request };
   res: Response;
+  readonly finalized: boolean;
   readonly executionCtx?: unknown;
+}
+
+/** How a gate sits in Hono. */
+export interface HonoOptions<C extends HonoContext = HonoContext> {
+  /** The client's address, for limits: on Node `(c) => getConnInfo(c).remote.address`. The gate's own `source` if absent. */
+  source?: (c: C) => string | undefined;
 }
 
 /**
  * The gate as Hono middleware: `app.use(honoMiddleware(gate))`. What it refuses never reaches the handlers; what it lets
  * through, they see as the gate has judged it.
  */
-export function honoMiddleware(gate: Gate) {
-  return async (c: HonoContext, next: () => Promise<void>): Promise<void> => {
+export function honoMiddleware<C extends HonoContext = HonoContext>(gate: Gate, options: HonoOptions<C> = {}) {
+  return async (c: C, next: () => Promise<void>): Promise<void> => {
+    let outer: Headers | undefined;
     const response = await gate.fetch(
       c.req.raw,
       async (request) => {
         c.req.raw = request;
+        outer = new Headers(c.res.headers);
         await next();
+        // Else Hono makes an empty 200 of it, which would be charged.
+        if (!c.finalized) throw new Error("no handler gave a response");
         return c.res;
       },
       contextOf(c),
+      options.source?.(c),
     );
-    // Hono merges the fields of a response that is there into the one that replaces it.
-    (c as { res: Response | undefined }).res = undefined;
-    c.res = response;
+    if (outer !== undefined) replace(c, outer, response);
+    else c.res = response;
   };
+}
+
+/**
+ * Hono merges the fields of a response that is there into the one that replaces it. Of the handlers' none must come again;
+ * of those that middleware outside has set, `response` lacks some if it is a refusal.
+ */
+function replace(c: HonoContext, outer: Headers, response: Response): void {
+  const lacking = [...outer].filter(([name]) => !response.headers.has(name));
+  (c as { res: Response | undefined }).res = undefined;
+  if (lacking.length > 0) c.res = new Response(null, { headers: lacking });
+  c.res = response;
 }
 
 /** Hono throws if there is none. */

@@ -72,8 +72,12 @@ export interface GateOptions {
   log?: boolean | ((line: LogLine) => void);
   /** Hears of every line of the audit log, which must be kept in order; the console if absent. Must not throw. */
   onAudit?: (line: string) => void;
-  /** The client's address, for limits. By default what Cloudflare says (`cf-connecting-ip`), and nothing elsewhere. */
-  source?: (request: Request) => string;
+  /**
+   * The client's address, for limits; nothing is limited by source if there is none. By default what Cloudflare says
+   * (`cf-connecting-ip`), and nothing elsewhere. In a workerd of your own, that field is whatever the client wrote: name one
+   * that your own proxy sets.
+   */
+  source?: (request: Request) => string | undefined;
   /** Seconds between two turns of the work between exchanges; 5 if absent. */
   tendEvery?: number;
 }

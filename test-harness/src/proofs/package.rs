@@ -276,14 +276,7 @@ pub fn example(workers: &WorkerTools, package: &Package) -> Result<String> {
     for file in ["package.json", "policy.json", "tsconfig.json", "worker.capnp", "wrangler.jsonc"] {
         fs::copy(source.join(file), project.join(file))?;
     }
-    // What its package.json names is installed already, but for the package itself.
-    let packages = project.join("node_modules");
-    fs::create_dir(&packages)?;
-    for entry in fs::read_dir(workers.dir().join("node_modules"))? {
-        let entry = entry?;
-        std::os::unix::fs::symlink(entry.path(), packages.join(entry.file_name()))?;
-    }
-    std::os::unix::fs::symlink(&package.dir, packages.join("farebox"))?;
+    link_packages(workers, package, &project)?;
     for script in ["check", "build", "test"] {
         let mut npm = Command::new("npm");
         npm.args(["run", "--silent", script]).env("WORKERD", workers.workerd()).current_dir(&project);
@@ -293,4 +286,30 @@ pub fn example(workers: &WorkerTools, package: &Package) -> Result<String> {
         }
     }
     bail!("no tests")
+}
+
+/// Runs the tests of `workers/node.test.mjs`, on Node, with the package and the tools of the rig.
+///
+/// # Errors
+/// If one fails; with what was printed.
+pub fn on_node(workers: &WorkerTools, package: &Package) -> Result<String> {
+    let dir = tempfile::Builder::new().prefix("farebox-node-").tempdir()?;
+    link_packages(workers, package, dir.path())?;
+    let script = "node.test.mjs";
+    fs::copy(workspace_dir().join("test-harness/workers").join(script), dir.path().join(script))?;
+    let mut node = Command::new("node");
+    node.args(["--no-warnings", "--test", "--test-reporter=spec", script]).current_dir(dir.path());
+    run(&mut node, "the tests on Node")
+}
+
+/// What a project would install is there already, but for the package itself.
+fn link_packages(workers: &WorkerTools, package: &Package, project: &Path) -> Result<()> {
+    let packages = project.join("node_modules");
+    fs::create_dir(&packages)?;
+    for entry in fs::read_dir(workers.dir().join("node_modules"))? {
+        let entry = entry?;
+        std::os::unix::fs::symlink(entry.path(), packages.join(entry.file_name()))?;
+    }
+    std::os::unix::fs::symlink(&package.dir, packages.join("farebox"))?;
+    Ok(())
 }

@@ -1,0 +1,113 @@
+// The gate on Node, in front of handlers of all kinds, with a facilitator that says yes to everything.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { registerExactEvmScheme } from "@x402/evm/exact/client";
+import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
+import { createGate, honoMiddleware, memoryStore } from "farebox/gate";
+import { Hono } from "hono";
+import { cors } from "hono/cors";
+import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
+
+const ORIGIN = "http://shop.example";
+const policy = (more = {}) => ({
+  version: 1,
+  origins: [ORIGIN],
+  default: "free",
+  payees: { "eip155:84532": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8" },
+  facilitators: [{ name: "yes", url: "http://facilitator.local", cluster: "facilitator" }],
+  routes: [{ path: "/dear", offers: [{ price: "$0.01", network: "eip155:84532" }] }],
+  ...more,
+});
+
+const client = new x402Client();
+registerExactEvmScheme(client, { signer: privateKeyToAccount(generatePrivateKey()) });
+
+/** A facilitator, and how often it was asked to do what. */
+function facilitator(settled = { success: true, transaction: `0x${"ab".repeat(32)}`, network: "eip155:84532" }) {
+  const calls = { verify: 0, settle: 0 };
+  const fetch = async (request) => {
+    const what = new URL(request.url).pathname.slice(1);
+    if (!(what in calls)) return new Response(null, { status: 404 });
+    calls[what] += 1;
+    const { from: payer } = (await request.json()).paymentPayload.payload.authorization;
+    return Response.json(what === "verify" ? { isValid: true, payer } : { ...settled, payer });
+  };
+  return { fetch, calls };
+}
+
+/** A gate with a facilitator of its own. */
+function shop({ policy: more, settled, ...options } = {}) {
+  const { fetch, calls } = facilitator(settled);
+  const facilitators = { facilitator: { fetch } };
+  return { gate: createGate(policy(more), { store: memoryStore(), facilitators, log: false, ...options }), calls };
+}
+
+/** A request with a payment of its own. */
+async function paying(gate, path = "/dear", init = {}) {
+  let paid;
+  const first = (input, init) => {
+    const request = new Request(input, init);
+    if (!request.headers.has("payment-signature")) return gate.fetch(request, () => assert.fail("free"));
+    paid = request;
+    return new Response();
+  };
+  await wrapFetchWithPayment(first, client)(ORIGIN + path, init);
+  return paid;
+}
+
+/** A Hono application with a gate. */
+function application(set, options, gateOptions) {
+  const { gate, calls } = shop(gateOptions);
+  const app = new Hono();
+  set.before?.(app);
+  app.use(honoMiddleware(gate, options));
+  set.after?.(app);
+  return { app, gate, calls };
+}
+
+test("a payment is settled once the handler has answered", async () => {
+  const { gate, calls } = shop();
+  const response = await gate.fetch(await paying(gate), () => new Response("dear"));
+  assert.equal(await response.text(), "dear");
+  assert(response.headers.has("payment-response"));
+  assert.deepEqual(calls, { verify: 1, settle: 1 });
+});
+
+test("clients whose address nobody knows do not share a limit; those whose address Hono knows have theirs", async () => {
+  const limits = { challenges_per_second: 2, failed_payments_per_minute: 0, verifying_per_source: 0 };
+  const set = { after: (app) => app.get("/dear", (c) => c.text("dear")) };
+  const statuses = async (app, from) => {
+    const ask = () => app.request(`${ORIGIN}/dear`, { headers: { "x-from": from } });
+    return (await Promise.all([ask(), ask(), ask(), ask()])).map(({ status }) => status);
+  };
+  const nobody = application(set, {}, { policy: { limits } });
+  assert.deepEqual(await statuses(nobody.app, "a"), [402, 402, 402, 402]);
+  const known = application(set, { source: (c) => c.req.header("x-from") }, { policy: { limits } });
+  assert.deepEqual(await statuses(known.app, "a"), [402, 402, 429, 429]);
+  assert.deepEqual(await statuses(known.app, "b"), [402, 402, 429, 429]);
+});
+
+test("a Hono handler that gives nothing is not charged", async () => {
+  const { app, gate, calls } = application({ after: (app) => app.get("/dear", async () => {}) });
+  const response = await app.request(await paying(gate));
+  assert.deepEqual([response.status, calls.settle], [503, 0]);
+});
+
+test("what Hono's middleware outside sets is on every answer once, also on refusals", async () => {
+  const set = {
+    before: (app) => app.use(cors({ origin: "https://page.example", exposeHeaders: ["Payment-Required"] })),
+    after: (app) => app.get("/dear", (c) => c.text("dear", 200, { "x-handler": "here" })),
+  };
+  const headers = { origin: "https://page.example" };
+  const readable = (response) => response.headers.get("access-control-allow-origin");
+  const good = application(set);
+  const unpaid = await good.app.request(`${ORIGIN}/dear`, { headers });
+  assert.deepEqual([unpaid.status, readable(unpaid)], [402, "https://page.example"]);
+  const paid = await good.app.request(await paying(good.gate, "/dear", { headers }));
+  assert.deepEqual([paid.status, readable(paid), paid.headers.get("x-handler")], [200, "https://page.example", "here"]);
+  const settled = { success: false, errorReason: "insufficient_funds", transaction: "", network: "eip155:84532" };
+  const bad = application(set, {}, { settled });
+  const refused = await bad.app.request(await paying(bad.gate, "/dear", { headers }));
+  assert.deepEqual([refused.status, readable(refused)], [402, "https://page.example"]);
+  assert.equal(refused.headers.get("x-handler"), null);
+});
