@@ -125,6 +125,13 @@ pub(crate) fn run() {
     EXECUTOR.with(Executor::run);
 }
 
+/// Whether something is being run. Asked from outside, after a call that failed: then it was broken off there, and nothing
+/// will ever be run again.
+#[wasm_bindgen]
+pub fn is_running() -> bool {
+    EXECUTOR.with(|executor| executor.running.get())
+}
+
 /// A number for JavaScript to settle, and the future of what it settles it with.
 pub(crate) fn promise() -> (u32, Promise) {
     EXECUTOR.with(|executor| {

@@ -5,6 +5,7 @@ interface Bindings {
   initSync(input: { module: WebAssembly.Module }): unknown;
   __wbg_reset_state(): void;
   settle(id: number, good: boolean, value: unknown): void;
+  is_running(): boolean;
 }
 
 /** Whatever is under way in the instance and must hear of its end. */
@@ -26,6 +27,7 @@ export class Runtime<B extends Bindings> {
   #made = false;
   #alive = false;
   #life = 0;
+  #depth = 0;
 
   constructor(bindings: B) {
     this.#bindings = bindings;
@@ -74,21 +76,37 @@ export class Runtime<B extends Bindings> {
     this.#living.delete(mortal);
   }
 
-  /** Calls into the instance. A trap there is the end of it and of everything under way in it. */
+  /**
+   * Calls into the instance. A trap there is the end of it and of everything under way in it, and so is whatever else breaks
+   * off a task in the middle of its poll, such as a full stack or something that JavaScript threw there.
+   */
   enter<T>(call: (wasm: B) => T): T {
     const wasm = this.instance();
     const before = this.#life;
+    this.#depth += 1;
     try {
       return call(wasm);
     } catch (error) {
-      if (error instanceof WebAssembly.RuntimeError && before === this.#life) {
-        this.#alive = false;
-        this.#life += 1;
-        const all = [...this.#living];
-        this.#living.clear();
-        for (const mortal of all) mortal.died();
+      if (before === this.#life && (error instanceof WebAssembly.RuntimeError || (this.#depth === 1 && wasm.is_running()))) {
+        this.#die();
       }
       throw error;
+    } finally {
+      this.#depth -= 1;
+    }
+  }
+
+  #die(): void {
+    this.#alive = false;
+    this.#life += 1;
+    const all = [...this.#living];
+    this.#living.clear();
+    for (const mortal of all) {
+      try {
+        mortal.died();
+      } catch {
+        // The others must hear of it all the same.
+      }
     }
   }
 

@@ -4,9 +4,10 @@
 use rig::package::{self, Package};
 use rig::proofs::{edge, package as installs};
 use rig::stack::{fault_policy, test_policy};
-use rig::tools::WorkerTools;
-use rig::workerd::WorkerStack;
-use rig::{Tools, corpus, money, scenario};
+use rig::tools::{WorkerTools, workspace_dir};
+use rig::workerd::{Config, WorkerStack};
+use rig::{Tools, Workerd, corpus, money, scenario};
+use std::time::Duration;
 
 fn made() -> (Tools, WorkerTools, Package) {
     let tools = Tools::ensure(&|step| eprintln!("· {step}")).unwrap();
@@ -95,4 +96,23 @@ async fn the_package_installs_into_other_projects_and_its_readme_runs_as_written
 fn the_gate_keeps_its_rules_on_node() {
     let (_, workers, package) = made();
     eprintln!("{}", installs::on_node(&workers, &package).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_in_a_worker_ends_what_is_under_way_with_a_503() {
+    let (_, workers, package) = made();
+    let config = Config::of(&package, workspace_dir().join("test-harness/workers/trapping.mjs")).unwrap();
+    let origin = config.url();
+    let workerd = Workerd::start(&workers, config.policy(test_policy(&origin))).await.unwrap();
+    let url = |path: &str| format!("{origin}{path}");
+    let unpaid = async || scenario::request("GET", &url("/plain/after"), &[]).await.unwrap();
+    assert_eq!(unpaid().await.status, 402);
+    let free = url("/plain/free");
+    let waits = tokio::spawn(async move { scenario::request("GET", &free, &[]).await.unwrap() });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let trapped = scenario::request("GET", &url("/plain/after"), &[("x-trap", "yes")]).await.unwrap();
+    for got in [trapped, waits.await.unwrap()] {
+        assert_eq!((got.status, got.headers["content-type"].as_str()), (503, "application/problem+json"), "{got:?}");
+    }
+    assert_eq!(unpaid().await.status, 402, "{}", workerd.log().unwrap());
 }

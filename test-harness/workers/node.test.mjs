@@ -111,3 +111,76 @@ test("what Hono's middleware outside sets is on every answer once, also on refus
   assert.deepEqual([refused.status, readable(refused)], [402, "https://page.example"]);
   assert.equal(refused.headers.get("x-handler"), null);
 });
+
+/** The next time that the module asks for the time, it traps. */
+function trapNext() {
+  const { now } = Date;
+  Date.now = () => {
+    if (!new Error().stack.includes("wasm")) return now();
+    Date.now = now;
+    throw new WebAssembly.RuntimeError("unreachable");
+  };
+}
+
+test("a trap ends what is under way with a 503, and the next request gets a new instance", async () => {
+  const { gate } = shop();
+  const other = shop().gate;
+  const ask = (gate, path, next) => gate.fetch(new Request(ORIGIN + path), next ?? (() => new Response("free")));
+  assert.deepEqual([(await ask(gate, "/dear")).status, (await ask(other, "/dear")).status], [402, 402]);
+  const waiting = [ask(gate, "/free", () => new Promise(() => {})), ask(other, "/free", () => new Promise(() => {}))];
+  trapNext();
+  const trapped = await ask(gate, "/dear");
+  const statuses = [trapped, ...(await Promise.all(waiting))].map(({ status }) => status);
+  assert.deepEqual(statuses, [503, 503, 503]);
+  assert.deepEqual([(await ask(gate, "/dear")).status, (await ask(other, "/dear")).status], [402, 402]);
+  assert.equal((await ask(gate, "/free")).status, 200);
+});
+
+test("a log that throws takes nothing down", async () => {
+  const print = console.warn;
+  const printed = [];
+  console.warn = console.error = (line) => printed.push(line);
+  const { gate } = shop({
+    log: () => {
+      throw new Error("no log");
+    },
+  });
+  for (const expected of [402, 402]) {
+    assert.equal((await gate.fetch(new Request(`${ORIGIN}/dear`), () => assert.fail("free"))).status, expected);
+  }
+  console.warn = console.error = print;
+  assert(printed.some((line) => line.includes("no log")) && printed.some((line) => line.includes("supported")), printed);
+});
+
+test("an instance dies of what breaks it off, and of no refusal; all that is under way hears of it", async () => {
+  const { Runtime } = await import(new URL("../runtime.js", import.meta.resolve("farebox/gate")));
+  let [running, resets, heard] = [false, 0, 0];
+  const nothing = () => {};
+  const runtime = new Runtime({
+    initSync: nothing,
+    settle: nothing,
+    __wbg_reset_state: () => (resets += 1),
+    is_running: () => running,
+  });
+  runtime.provide(() => undefined);
+  const breaks = (error) => () => {
+    throw error;
+  };
+  const mortals = () => {
+    runtime.watch({ died: breaks(new Error("deaf")) });
+    runtime.watch({ died: () => (heard += 1) });
+  };
+  mortals();
+  assert.throws(() => runtime.enter(breaks(new TypeError("no text"))));
+  assert.deepEqual([runtime.currentLife(), heard], [0, 0]);
+  running = true;
+  // What is called from within may fail by itself.
+  runtime.enter(() => assert.throws(() => runtime.enter(breaks(new TypeError("no text")))));
+  assert.deepEqual([runtime.currentLife(), heard], [0, 0]);
+  assert.throws(() => runtime.enter(breaks(new RangeError("the stack is full"))));
+  assert.deepEqual([runtime.currentLife(), heard], [1, 1]);
+  running = false;
+  mortals();
+  assert.throws(() => runtime.enter(breaks(new WebAssembly.RuntimeError("unreachable"))));
+  assert.deepEqual([runtime.currentLife(), heard, resets], [2, 2, 1]);
+});

@@ -1,5 +1,5 @@
 // `farebox/durable-object`: the ledger in Durable Objects.
-import { currentLife, enter, instance } from "./instance.js";
+import { currentLife, enter } from "./instance.js";
 import type { Store } from "./types.js";
 import type { Place, Storage } from "../wasm/farebox_gate.js";
 import "./entry.workerd.js";
@@ -77,9 +77,9 @@ export class LedgerObject {
   /** The store, opened anew if the instance that it was opened in has died. */
   #opened(ceilings: URLSearchParams): Place {
     if (this.#place === undefined || this.#life !== currentLife()) {
-      const { Place } = instance();
       const seed = crypto.getRandomValues(new Uint8Array(SEED_BYTES));
-      this.#place = new Place(this.#storage, Number(ceilings.get("claims")), Number(ceilings.get("tokens")), seed);
+      const [claims, tokens] = [Number(ceilings.get("claims")), Number(ceilings.get("tokens"))];
+      this.#place = enter(({ Place }) => new Place(this.#storage, claims, tokens, seed));
       this.#life = currentLife();
     }
     return this.#place;

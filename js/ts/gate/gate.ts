@@ -1,6 +1,6 @@
 // The gate: a policy and a ledger, and requests on their way through.
-import { currentLife, enter, instance } from "./instance.js";
-import { ExchangeSide, TurnSide, unavailable } from "./side.js";
+import { currentLife, enter } from "./instance.js";
+import { ExchangeSide, TurnSide } from "./side.js";
 import { PolicyError } from "./types.js";
 import type { Context, Environment, GateEvent, GateOptions, LogLine, Next, Store } from "./types.js";
 import type { Gate as Inner } from "../wasm/farebox_gate.js";
@@ -58,7 +58,7 @@ export class Gate {
     this.#environment = environment(options);
     this.#inner = this.#load();
     this.#life = currentLife();
-    for (const text of this.#inner.warnings()) this.#environment.log({ level: "warn", text });
+    for (const text of enter(() => this.#inner.warnings())) this.#environment.log({ level: "warn", text });
   }
 
   /**
@@ -71,17 +71,17 @@ export class Gate {
     const keep = this.#keeper(context);
     if (!this.#warm) await this.#warmUp(keep);
     else this.#tendIfDue(keep);
-    let side: ExchangeSide;
+    const side = new ExchangeSide(this.#environment, request, next);
     let exchange: number;
     try {
       const address = source ?? (this.#options.source ?? platform.source)?.(request) ?? "";
       const inner = this.#current();
-      side = new ExchangeSide(this.#environment, request, next);
       keep(side.over);
       const headers = side.headers();
       exchange = enter(() => inner.serve(side, headers, String(address)));
     } catch (error) {
       this.#environment.log({ level: "error", text: `the gate failed: ${String(error)}` });
+      side.done();
       return unavailable();
     }
     const life = currentLife();
@@ -97,7 +97,8 @@ export class Gate {
     const { signal } = request;
     if (signal?.aborted) leave();
     else signal?.addEventListener("abort", leave);
-    const response = await side.response;
+    // Made here: in workers, what another request makes is of no use to this one, and it may be another that traps.
+    const response = (await side.response) ?? unavailable();
     signal?.removeEventListener("abort", leave);
     return response;
   }
@@ -121,9 +122,8 @@ export class Gate {
       const value = keys[name];
       return typeof value === "string" ? value : undefined;
     };
-    const wasm = instance();
     try {
-      return new wasm.Gate(this.#policy, key, this.#options.store.places);
+      return enter((wasm) => new wasm.Gate(this.#policy, key, this.#options.store.places));
     } catch (error) {
       if (!Array.isArray(error)) throw error;
       const mistakes = [];
@@ -210,10 +210,27 @@ function environment(options: GateOptions): Environment {
   };
 }
 
+/** Never throws: it is called from the middle of everything. */
 function logger(log: boolean | ((line: LogLine) => void)): (line: LogLine) => void {
-  if (typeof log === "function") return log;
-  if (!log) return () => {};
-  return ({ level, text }) => console[level](JSON.stringify({ farebox: "log", level, text }));
+  if (log === false) return () => {};
+  const print = ({ level, text }: LogLine) => console[level](JSON.stringify({ farebox: "log", level, text }));
+  if (log === true) return print;
+  return (line) => {
+    try {
+      log(line);
+    } catch (error) {
+      print(line);
+      print({ level: "error", text: `log threw: ${String(error)}` });
+    }
+  };
+}
+
+/** What an exchange ends with that was never decided. */
+function unavailable(): Response {
+  return new Response('{"type":"about:blank","title":"Service Unavailable","status":503}', {
+    status: 503,
+    headers: { "content-type": "application/problem+json", "cache-control": "no-store", "retry-after": "1" },
+  });
 }
 
 export type { GateEvent };

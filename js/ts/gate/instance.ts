@@ -8,7 +8,6 @@ const runtime = new Runtime<Bindings>(bindings);
 
 export const provide = runtime.provide.bind(runtime);
 export const isProvided = runtime.isProvided.bind(runtime);
-export const instance = runtime.instance.bind(runtime);
 export const currentLife = runtime.currentLife.bind(runtime);
 export const watch = runtime.watch.bind(runtime);
 export const unwatch = runtime.unwatch.bind(runtime);

@@ -98,6 +98,7 @@ export abstract class Side implements Contract {
   }
 
   died(): void {
+    unwatch(this);
     this.#over();
   }
 
@@ -141,12 +142,12 @@ export class TurnSide extends Side {}
 
 /** One exchange: a request on its way through the gate. */
 export class ExchangeSide extends Side {
-  /** What the client gets. */
-  readonly response: Promise<Response>;
+  /** What the client gets; nothing if it was never decided. */
+  readonly response: Promise<Response | undefined>;
   readonly #request: Request;
   readonly #next: Next;
   readonly #facts: Facts = {};
-  #answer!: (response: Response) => void;
+  #answer!: (response: Response | undefined) => void;
   #answered = false;
   #read: Uint8Array | undefined;
   #held: Response | undefined;
@@ -234,7 +235,7 @@ export class ExchangeSide extends Side {
   override release(edits: string[]): boolean {
     const held = this.#held;
     if (held === undefined) {
-      this.#give(unavailable());
+      this.#give(undefined);
       return false;
     }
     if (edits.length === 0 && this.#counts === undefined) {
@@ -248,7 +249,7 @@ export class ExchangeSide extends Side {
       return true;
     } catch (error) {
       this.log("error", `the response cannot be let go: ${String(error)}`);
-      this.#give(unavailable());
+      this.#give(undefined);
       return false;
     }
   }
@@ -267,7 +268,7 @@ export class ExchangeSide extends Side {
       this.#give(new Response(nothing ? null : (body as BodyInit), { status, headers: fields }));
     } catch (error) {
       this.log("error", `an answer cannot be given: ${String(error)}`);
-      this.#give(unavailable());
+      this.#give(undefined);
     }
   }
 
@@ -307,17 +308,17 @@ export class ExchangeSide extends Side {
   /** The client has gone. */
   abandoned(): void {
     void this.#held?.body?.cancel().catch(() => {});
-    this.#give(unavailable());
+    this.#give(undefined);
   }
 
   override done(): void {
-    this.#give(unavailable()); // unless it was decided
+    this.#give(undefined); // unless it was decided
     super.done();
   }
 
   override died(): void {
     this.log("error", "the gate died in the middle of this exchange");
-    this.#give(unavailable());
+    this.#give(undefined);
     super.died();
   }
 
@@ -325,7 +326,7 @@ export class ExchangeSide extends Side {
     return { exchange: this.#facts };
   }
 
-  #give(response: Response): void {
+  #give(response: Response | undefined): void {
     if (this.#answered) return;
     this.#answered = true;
     this.#answer(response);
@@ -338,14 +339,6 @@ export class ExchangeSide extends Side {
 
 /** Fields of the client whose values have no comma. */
 const COMMALESS = new Set(["payment-signature", "x-payment", "capability-token"]);
-
-/** What an exchange ends with that was never decided. */
-export function unavailable(): Response {
-  return new Response('{"type":"about:blank","title":"Service Unavailable","status":503}', {
-    status: 503,
-    headers: { "content-type": "application/problem+json", "cache-control": "no-store", "retry-after": "1" },
-  });
-}
 
 /** A response's status and header fields for the core. */
 function lines(response: Response): string {
