@@ -1,5 +1,7 @@
 // The gate on Node, in front of handlers of all kinds, with a facilitator that says yes to everything.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { test } from "node:test";
 import { registerExactEvmScheme } from "@x402/evm/exact/client";
 import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
@@ -183,4 +185,92 @@ test("an instance dies of what breaks it off, and of no refusal; all that is und
   mortals();
   assert.throws(() => runtime.enter(breaks(new WebAssembly.RuntimeError("unreachable"))));
   assert.deepEqual([runtime.currentLife(), heard, resets], [2, 2, 1]);
+});
+
+test("a response that cannot be passed on is not charged", async () => {
+  const { gate, calls } = shop();
+  const read = async () => {
+    const response = new Response("dear");
+    await response.text();
+    return response;
+  };
+  const locked = () => {
+    const response = new Response("dear");
+    response.body.getReader();
+    return response;
+  };
+  for (const next of [read, locked, () => undefined, () => "dear"]) {
+    assert.equal((await gate.fetch(await paying(gate), next)).status, 503);
+  }
+  assert.equal(calls.settle, 0);
+});
+
+test("what is about the client's connection is not passed on, so that a body in chunks can be", async (t) => {
+  const upstream = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    response.end(JSON.stringify({ body, headers: request.headers }));
+  });
+  t.after(() => upstream.close());
+  await once(upstream.listen(0, "127.0.0.1"), "listening");
+  const { gate } = shop();
+  const request = new Request(`${ORIGIN}/free`, {
+    method: "POST",
+    headers: {
+      connection: "keep-alive, X-Hop,x.hop,, Upgrade, no/field",
+      "keep-alive": "timeout=5",
+      "transfer-encoding": "chunked",
+      expect: "100-continue",
+      te: "trailers",
+      upgrade: "h2c",
+      "x-hop": "1",
+      "x.hop": "1",
+      "x-end": "2",
+    },
+    body: new Blob(["in ", "chunks"]).stream(),
+    duplex: "half",
+  });
+  const response = await gate.fetch(request, (request) => fetch(`http://127.0.0.1:${upstream.address().port}/`, request));
+  const { body, headers } = await response.json();
+  assert.equal(body, "in chunks");
+  assert.deepEqual([headers["x-hop"], headers["x.hop"], headers.te, headers.upgrade], [undefined, undefined, undefined, undefined]);
+  assert.equal(headers["x-end"], "2");
+  const socket = new Request(`${ORIGIN}/free`, { headers: { connection: "upgrade", upgrade: "websocket" } });
+  assert.equal(await (await gate.fetch(socket, ({ headers }) => new Response(headers.get("upgrade")))).text(), "websocket");
+});
+
+test("a GET whose body was looked at is passed on without one", async () => {
+  const { ExchangeSide } = await import(new URL("side.js", import.meta.resolve("farebox/gate")));
+  const passed = [];
+  const next = (request) => passed.push(request) && new Response();
+  const log = ({ text }) => assert.fail(text);
+  for (const method of ["GET", "HEAD"]) {
+    const side = new ExchangeSide({ log }, new Request(`${ORIGIN}/free`, { method }), next);
+    side.body(4e9, 100);
+    await new Promise(setImmediate);
+    side.forward(4e9, []);
+    await new Promise(setImmediate);
+    side.done();
+  }
+  assert.deepEqual(passed.map(({ method, body }) => [method, body]), [["GET", null], ["HEAD", null]]);
+});
+
+test("a HEAD whose bytes are counted is over when it is answered", async () => {
+  const key = { kty: "OKP", crv: "Ed25519", d: "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" };
+  const pass = { calls: 10, bytes: 100, seconds: 600, bearer: {} };
+  const { gate } = shop({
+    keys: { KEY: JSON.stringify(key) },
+    policy: { tokens: { keys: [{ env: "KEY" }] }, routes: [{ path: "/dear", offers: [{ price: "$0.01", network: "eip155:84532", pass }] }] },
+  });
+  const bought = await gate.fetch(await paying(gate), () => new Response("dear"));
+  const authorization = `Bearer ${bought.headers.get("capability-token")}`;
+  const kept = [];
+  const head = await gate.fetch(
+    new Request(`${ORIGIN}/dear`, { method: "HEAD", headers: { authorization } }),
+    () => new Response("never read"),
+    { waitUntil: (promise) => kept.push(promise) },
+  );
+  assert.deepEqual([head.status, head.body], [200, null]);
+  const late = new Promise((_, reject) => setTimeout(reject, 2000, new Error("something is under way")).unref());
+  await Promise.race([Promise.all(kept), late]);
 });

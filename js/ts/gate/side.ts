@@ -192,23 +192,27 @@ export class ExchangeSide extends Side {
   }
 
   async #forward(edits: string[]): Promise<string> {
-    let response: Response;
     try {
-      response = await this.#next(this.#forwarded(edits));
+      const response = await this.#next(this.#forwarded(edits));
       if (this.#answered) {
         // The client has gone, or the gate has died, meanwhile.
         void response.body?.cancel().catch(() => {});
       }
+      // Found out before anybody is charged for it.
+      if (response.bodyUsed || response.body?.locked) throw new Error("its body was read already");
+      const read = lines(response);
+      this.#held = response;
+      return read;
     } catch (error) {
       if (!this.#answered) this.log("error", `the upstream failed: ${String(error)}`);
-      response = new Response(null, { status: 503 });
+      this.#held = new Response(null, { status: 503 });
+      return lines(this.#held);
     }
-    this.#held = response;
-    return lines(response);
   }
 
   #forwarded(edits: string[]): Request {
     const headers = new Headers(this.#request.headers);
+    removeHops(headers);
     const { protocol, host, pathname, search } = new URL(this.#request.url);
     const target = { ":authority": host, ":path": pathname + search };
     for (const [operation, name, value] of triples(edits)) {
@@ -219,7 +223,7 @@ export class ExchangeSide extends Side {
     if (this.#read !== undefined) {
       init.method = this.#request.method;
       init.signal = this.#request.signal;
-      init.body = this.#read as BodyInit;
+      if (!["GET", "HEAD"].includes(this.#request.method)) init.body = this.#read as BodyInit;
       return new Request(`${protocol}//${target[":authority"]}${target[":path"]}`, init);
     }
     // Compared as text: a runtime may keep dot segments in a request's URL that the judged one has no more.
@@ -242,9 +246,16 @@ export class ExchangeSide extends Side {
       this.#give(held);
       return true;
     }
+    const counts = this.#counts;
+    // Nobody reads it, so nobody would hear of its end.
+    const unread = counts !== undefined && this.#request.method === "HEAD";
+    if (unread) void held.body?.cancel().catch(() => {});
     try {
-      const response = new Response(this.#counted(held.body), held);
+      const body = unread ? null : held.body;
+      const counted = counts === undefined || body === null ? undefined : this.#counted(body, counts);
+      const response = new Response(counted ?? body, held);
       for (const [operation, name, value] of triples(edits)) edit(response.headers, operation, name, value);
+      if (counted !== undefined) this.#counts = undefined; // it tells
       this.#give(response);
       return true;
     } catch (error) {
@@ -276,11 +287,8 @@ export class ExchangeSide extends Side {
     (this.#facts as Record<string, string>)[name] = value;
   }
 
-  /** The body, and whoever wants to know hears how much of it was sent. */
-  #counted(body: ReadableStream<Uint8Array> | null): ReadableStream<Uint8Array> | null {
-    const counts = this.#counts;
-    if (counts === undefined || body === null) return body;
-    this.#counts = undefined;
+  /** The body, and `counts` hears how much of it was sent. */
+  #counted(body: ReadableStream<Uint8Array>, counts: number): ReadableStream<Uint8Array> {
     const reader = body.getReader();
     let sent = 0;
     const tell = () => settle(this.life, counts, true, sent);
@@ -378,6 +386,19 @@ function edit(headers: Headers, operation: string, name: string, value: string):
   if (operation === "remove") headers.delete(name);
   else if (operation === "set") headers.set(name, byteString(value));
   else headers.append(name, byteString(value));
+}
+
+/** Fields about the client's connection, which are nobody else's; `fetch` refuses most of them. */
+const HOPS = ["connection", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/** Takes out what is about the client's connection. A WebSocket is for the upstream to accept. */
+function removeHops(headers: Headers): void {
+  const socket = headers.get("upgrade")?.toLowerCase() === "websocket";
+  const named = (headers.get("connection") ?? "").toLowerCase().match(/[^\s,]+/g) ?? [];
+  for (const name of [...named, ...HOPS]) {
+    const isName = /^[\w!#$%&'*+.^`|~-]+$/.test(name);
+    if (isName && !(socket && name === "upgrade")) headers.delete(name);
+  }
 }
 
 /** Header values are bytes: text beyond ASCII goes as UTF-8, one character for each byte. */
