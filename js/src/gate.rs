@@ -5,13 +5,14 @@ use crate::executor;
 use crate::host::{Turns, World};
 use crate::lines;
 use crate::side::{Scope, Side};
-use crate::store::{Line, Memory};
+use crate::storage::{Kept, Storage};
+use crate::store::{self, Line};
 use farebox_core::gate::Gate as Core;
 use farebox_core::host::Capabilities;
 use farebox_core::ledger::StoreError;
 use farebox_core::ledger::local::{Ceilings, LocalStore};
 use farebox_core::ledger::remote::Remote;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,9 +26,12 @@ const CAN: Capabilities = Capabilities { hold_response: true, read_body: true };
 #[wasm_bindgen]
 pub struct Gate {
     core: Rc<Core>,
-    /// Places of the ledger that TypeScript reaches; 0: it is in this process.
+    /// Places of the ledger that TypeScript reaches.
     places: u32,
-    memory: RefCell<Option<LocalStore<Memory>>>,
+    /// What the ledger is in, if it is in this process, and the ledger once it was opened: not before the first request,
+    /// since workers have no randomness before.
+    memory: Option<Storage>,
+    opened: OnceCell<LocalStore<Kept>>,
     tending: Rc<RefCell<Option<Tending>>>,
 }
 
@@ -40,12 +44,13 @@ struct Tending {
 
 #[wasm_bindgen]
 impl Gate {
-    /// Reads and compiles a policy (JSON). `key` looks up the variables that the policy names.
+    /// Reads and compiles a policy (JSON). `key` looks up the variables that the policy names. The ledger is in `memory`, or
+    /// at `places` that TypeScript reaches.
     ///
     /// # Errors
     /// An array of mistakes: path, what was found, what is allowed, by turns.
     #[wasm_bindgen(constructor)]
-    pub fn new(policy: &str, key: &js_sys::Function, places: u32) -> Result<Gate, JsValue> {
+    pub fn new(policy: &str, key: &js_sys::Function, places: u32, memory: Option<Storage>) -> Result<Gate, JsValue> {
         let look = |name: &str| key.call1(&JsValue::UNDEFINED, &JsValue::from_str(name)).ok()?.as_string();
         #[cfg(feature = "mutants")]
         look("FAREBOX_MUTANT").into_iter().for_each(farebox_core::mutant::choose);
@@ -53,7 +58,7 @@ impl Gate {
             let words = mistakes.0.into_iter().flat_map(|mistake| [mistake.path, mistake.found, mistake.hint]);
             JsValue::from(words.map(JsValue::from).collect::<js_sys::Array>())
         })?;
-        Ok(Self { core: Rc::new(core), places, memory: RefCell::default(), tending: Rc::default() })
+        Ok(Self { core: Rc::new(core), places, memory, opened: OnceCell::new(), tending: Rc::default() })
     }
 
     /// What an operator should know of the policy.
@@ -120,19 +125,16 @@ impl Gate {
     }
 
     fn store(&self, scope: &Scope) -> Result<Remote<Line>, StoreError> {
-        if self.places > 0 {
-            return Ok(Remote::new(Line::There(scope.clone(), self.places)));
-        }
-        let mut memory = self.memory.borrow_mut();
-        let store = match memory.as_ref() {
-            Some(store) => store.clone(),
-            None => {
-                let policy = self.core.policy();
-                let ceilings = Ceilings { claims: policy.claims_ceiling(), tokens: policy.tokens_ceiling() };
-                memory.insert(Memory::store(ceilings)?).clone()
-            }
+        let Some(memory) = &self.memory else {
+            return Ok(Remote::new(Line::There(scope.clone(), self.places.max(1))));
         };
-        Ok(Remote::new(Line::Here(store)))
+        if self.opened.get().is_none() {
+            let policy = self.core.policy();
+            let ceilings = Ceilings { claims: policy.claims_ceiling(), tokens: policy.tokens_ceiling() };
+            let _ = self.opened.set(store::open(memory.clone(), ceilings)?);
+        }
+        let store = self.opened.get().ok_or(StoreError::Failed)?;
+        Ok(Remote::new(Line::Here(store.clone())))
     }
 }
 

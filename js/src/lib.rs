@@ -10,6 +10,7 @@
 //! | the world as the core sees it | `host` |
 //! | a request and its response as the core sees them | `exchange` |
 //! | the ledger: in this process, or behind messages | `store` |
+//! | what JavaScript keeps a ledger in | `storage` |
 //! | what TypeScript calls: the gate | `gate` |
 //! | what TypeScript calls: one place of a ledger, inside a Durable Object | `place` |
 //! | what TypeScript calls: the agent | `agent` |
@@ -38,5 +39,7 @@ mod place;
 mod random;
 #[cfg(feature = "gate")]
 mod side;
+#[cfg(feature = "gate")]
+mod storage;
 #[cfg(feature = "gate")]
 mod store;

@@ -274,3 +274,15 @@ test("a HEAD whose bytes are counted is over when it is answered", async () => {
   const late = new Promise((_, reject) => setTimeout(reject, 2000, new Error("something is under way")).unref());
   await Promise.race([Promise.all(kept), late]);
 });
+
+test("gates of one store share its ledger, and a trap does not empty it", async () => {
+  const store = memoryStore();
+  const [{ gate }, other] = [shop({ store }), shop({ store })];
+  const payment = await paying(gate);
+  assert.equal((await gate.fetch(payment.clone(), () => new Response("dear"))).status, 200);
+  assert.equal((await other.gate.fetch(payment.clone(), () => assert.fail("once"))).status, 409);
+  trapNext();
+  assert.equal((await gate.fetch(new Request(`${ORIGIN}/dear`), () => assert.fail("free"))).status, 503);
+  assert.equal((await gate.fetch(payment.clone(), () => assert.fail("once"))).status, 409);
+  assert.equal(other.calls.settle, 0);
+});

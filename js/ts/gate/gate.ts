@@ -23,10 +23,15 @@ export function runOn(known: Platform): void {
   platform = known;
 }
 
-/** A ledger in the memory of this process: for one process that may forget, and for tests. */
+/**
+ * A ledger in the memory of this process: for one process that may forget, and for tests. Gates that are given the same one
+ * share it.
+ */
 export function memoryStore(): Store {
+  const memory = new Map<string, Uint8Array>();
   return {
     places: 0,
+    memory: { get: (key) => memory.get(key), put: (key, value) => void memory.set(key, value) },
     send: () => Promise.reject(new Error("the ledger is in memory")),
   };
 }
@@ -123,7 +128,8 @@ export class Gate {
       return typeof value === "string" ? value : undefined;
     };
     try {
-      return enter((wasm) => new wasm.Gate(this.#policy, key, this.#options.store.places));
+      const { places, memory } = this.#options.store;
+      return enter((wasm) => new wasm.Gate(this.#policy, key, places, memory));
     } catch (error) {
       if (!Array.isArray(error)) throw error;
       const mistakes = [];

@@ -14,8 +14,10 @@ export interface Fetcher {
 
 /** Where the gate keeps what must not be forgotten: which payments were used, and with which outcome. */
 export interface Store {
-  /** How many places the ledger is spread over; 0: it is kept in the memory of this process. */
+  /** How many places the ledger is spread over; 0: it is in {@link memory}. */
   readonly places: number;
+  /** What a ledger in the memory of this process is kept in; `memoryStore()` has it. */
+  readonly memory?: { get(key: string): Uint8Array | undefined; put(key: string, value: Uint8Array): void };
   /**
    * Carries a message to a place, and brings back the answer of the `Place` there. Throws if none came.
    */
