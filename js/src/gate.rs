@@ -39,6 +39,8 @@ pub struct Gate {
 struct Tending {
     scope: Scope,
     turns: Turns,
+    /// The task of the last turn.
+    task: u32,
     work: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
@@ -101,25 +103,30 @@ impl Gate {
             return Ok(());
         }
         let given_up = if under_way { slot.take() } else { None };
-        match slot.as_ref() {
-            Some(tending) => tending.scope.turn_to(side),
+        let tending = match slot.take() {
+            Some(tending) => {
+                tending.scope.turn_to(side);
+                tending
+            }
             None => {
                 let (scope, turns) = (Scope::new(side), Turns::default());
                 let store = self.store(&scope).map_err(|_| JsValue::from_str("no ledger"))?;
                 let world = World::new(scope.clone(), store, Some(turns.clone()));
-                let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(Rc::clone(&self.core).tend(world));
-                *slot = Some(Tending { scope, turns, work: Some(work) });
+                Tending { scope, turns, task: 0, work: Some(Box::pin(Rc::clone(&self.core).tend(world))) }
             }
-        }
-        let Some(Tending { scope, turns, .. }) = slot.as_ref() else { return Ok(()) };
-        turns.begin();
-        let (entered, turns, shared) = (scope.enter(), turns.clone(), Rc::clone(&self.tending));
-        drop(slot);
-        drop(given_up);
-        executor::spawn(async move {
+        };
+        let tending = slot.insert(tending);
+        tending.turns.begin();
+        let (entered, turns, shared) = (tending.scope.enter(), tending.turns.clone(), Rc::clone(&self.tending));
+        tending.task = executor::spawn(async move {
             let _entered = entered;
             turn(&shared, &turns).await;
         });
+        drop(slot);
+        if let Some(given_up) = given_up {
+            // Nothing will ever wake it.
+            executor::end(given_up.task);
+        }
         executor::run();
         Ok(())
     }

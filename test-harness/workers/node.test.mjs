@@ -286,3 +286,47 @@ test("gates of one store share its ledger, and a trap does not empty it", async 
   assert.equal((await gate.fetch(payment.clone(), () => assert.fail("once"))).status, 409);
   assert.equal(other.calls.settle, 0);
 });
+
+test("a facilitator that neither answers nor obeys the signal is waited for no longer than the policy says", async () => {
+  const { gate } = shop({
+    facilitators: { facilitator: { fetch: ({ url }) => new Promise((done) => url.endsWith("/supported") && done(new Response("{}"))) } },
+    policy: { facilitators: [{ name: "mute", url: "http://facilitator.local", cluster: "facilitator", verify_timeout_seconds: 1 }] },
+  });
+  const late = new Promise((_, reject) => setTimeout(reject, 5000, new Error("it waits still")).unref());
+  const response = await Promise.race([gate.fetch(await paying(gate), () => assert.fail("unpaid")), late]);
+  assert.equal(response.status, 503);
+});
+
+test("work between requests goes on while it gets somewhere, and is given up, to its end, when it does not", async (t) => {
+  const { now } = Date;
+  let passed = 0;
+  Date.now = () => now() + passed * 1000;
+  t.after(() => (Date.now = now));
+  const asked = { one: [], two: [] };
+  const binding = (name) => ({ fetch: () => new Promise((done) => asked[name].push(() => done(new Response("{}")))) });
+  const names = ["one", "two"];
+  const { gate } = shop({
+    facilitators: { one: binding("one"), two: binding("two") },
+    policy: { facilitators: names.map((name) => ({ name, url: `http://${name}.local`, cluster: name })) },
+  });
+  const steps = () => new Promise((resolve) => setTimeout(resolve, 20));
+  const counts = () => names.map((name) => asked[name].length);
+  const first = gate.tend();
+  await steps();
+  passed = 20;
+  asked.one[0]();
+  await steps();
+  passed = 45;
+  void gate.tend();
+  await steps();
+  assert.deepEqual(counts(), [1, 1]);
+  passed = 200;
+  void gate.tend();
+  await first;
+  await steps();
+  assert.deepEqual(counts(), [2, 1], "it begins anew");
+  for (const name of names) {
+    for (const answer of asked[name]) answer();
+    await steps();
+  }
+});

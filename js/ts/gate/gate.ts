@@ -7,7 +7,7 @@ import type { Gate as Inner } from "../wasm/farebox_gate.js";
 
 /** Milliseconds that a first request waits for what the gate must learn about facilitators. */
 const WARM_UP = 2000;
-/** Milliseconds after which a turn is given up: the request that it was part of may be gone. */
+/** Milliseconds without a sign of life after which a turn is given up: the request that it was part of may be gone. */
 const TURN = 30_000;
 
 /** What this runtime knows without being told. */
@@ -54,7 +54,7 @@ export class Gate {
   #life: number;
   #warm = false;
   #turnBegan = 0;
-  #turnUnderWay = false;
+  #turn: TurnSide | undefined;
 
   /** Use {@link createGate}. */
   constructor(policy: object | string, options: GateOptions) {
@@ -113,7 +113,7 @@ export class Gate {
    * not known. Requests do it on their way; call it from a cron trigger if there may be none for a while.
    */
   async tend(context?: Context): Promise<void> {
-    await this.#turn(this.#keeper(context));
+    await this.#takeTurn(this.#keeper(context));
   }
 
   #keeper(context: Context | undefined): (promise: Promise<unknown>) => void {
@@ -144,7 +144,6 @@ export class Gate {
     if (this.#life !== currentLife()) {
       this.#inner = this.#load();
       this.#life = currentLife();
-      this.#turnUnderWay = false;
     }
     return this.#inner;
   }
@@ -152,25 +151,25 @@ export class Gate {
   /** Waits for the first turn, for a while: no promise of another request is waited for. */
   async #warmUp(keep: (promise: Promise<unknown>) => void): Promise<void> {
     const until = Date.now() + WARM_UP;
-    void this.#turn(keep);
+    void this.#takeTurn(keep);
     while (!this.#warm && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
     this.#warm = true;
   }
 
   #tendIfDue(keep: (promise: Promise<unknown>) => void): void {
-    if (Date.now() - this.#turnBegan >= (this.#options.tendEvery ?? 5) * 1000) void this.#turn(keep);
+    if (Date.now() - this.#turnBegan >= (this.#options.tendEvery ?? 5) * 1000) void this.#takeTurn(keep);
   }
 
-  #turn(keep: (promise: Promise<unknown>) => void): Promise<void> {
+  #takeTurn(keep: (promise: Promise<unknown>) => void): Promise<void> {
     const now = Date.now();
-    const lost = this.#turnUnderWay && now - this.#turnBegan > TURN;
-    if (this.#turnUnderWay && !lost) return Promise.resolve();
-    this.#turnUnderWay = true;
-    this.#turnBegan = now;
+    const lost = this.#turn !== undefined && now - this.#turn.active > TURN;
+    if (this.#turn !== undefined && !lost) return Promise.resolve();
     const side = new TurnSide(this.#environment);
+    this.#turn = side;
+    this.#turnBegan = now;
     const over = side.over.then(() => {
       this.#warm = true;
-      if (this.#turnBegan === now) this.#turnUnderWay = false;
+      if (this.#turn === side) this.#turn = undefined;
     });
     keep(over);
     try {

@@ -7,6 +7,8 @@ import type { Environment, Facts, Next } from "./types.js";
 export abstract class Side implements Contract {
   /** Resolves when nothing of it is under way any more. */
   readonly over: Promise<void>;
+  /** When it last did something: asked, or was answered. Of what has a time limit, when that is over. */
+  active = Date.now();
   protected readonly life = currentLife();
   protected readonly environment: Environment;
   #over!: () => void;
@@ -28,6 +30,7 @@ export abstract class Side implements Contract {
     most: number,
   ): void {
     this.#settleWith(id, this.#callout(cluster, url, method, headers, body, timeout, most));
+    this.#stir(timeout);
   }
 
   async #callout(
@@ -40,25 +43,35 @@ export abstract class Side implements Contract {
     most: number,
   ): Promise<[string, Uint8Array]> {
     const stop = new AbortController();
-    const timer = setTimeout(() => stop.abort(), timeout);
+    let request: Request;
+    let service;
     try {
-      let request: Request;
-      let service;
-      try {
-        service = this.environment.service(cluster);
-        request = new Request(url, {
-          method,
-          headers: pairs(headers),
-          body: body.length > 0 ? (body as BodyInit) : null,
-          redirect: "manual",
-          signal: stop.signal,
-        });
-      } catch (error) {
-        this.log("error", `${url} cannot be asked: ${String(error)}`);
-        throw "not sent";
-      }
+      service = this.environment.service(cluster);
+      request = new Request(url, {
+        method,
+        headers: pairs(headers),
+        body: body.length > 0 ? (body as BodyInit) : null,
+        redirect: "manual",
+        signal: stop.signal,
+      });
+    } catch (error) {
+      this.log("error", `${url} cannot be asked: ${String(error)}`);
+      throw "not sent";
+    }
+    const answer = async (): Promise<[string, Uint8Array]> => {
       const response = await service(request);
       return [lines(response), await bytes(response.body, most, "too large")];
+    };
+    let timer;
+    // A binding need not obey the signal.
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        stop.abort();
+        reject("too late");
+      }, timeout);
+    });
+    try {
+      return await Promise.race([answer(), late]);
     } finally {
       clearTimeout(timer);
     }
@@ -125,10 +138,19 @@ export abstract class Side implements Contract {
   }
 
   #settleWith(id: number, promise: Promise<unknown>): void {
+    this.#stir();
+    const tell = (good: boolean, value: unknown) => {
+      this.#stir();
+      settle(this.life, id, good, value);
+    };
     promise.then(
-      (value) => settle(this.life, id, true, value),
-      (error: unknown) => settle(this.life, id, false, error),
+      (value) => tell(true, value),
+      (error: unknown) => tell(false, error),
     );
+  }
+
+  #stir(milliseconds = 0): void {
+    this.active = Math.max(this.active, Date.now() + milliseconds);
   }
 
   /** For the exchange's own promises. */
