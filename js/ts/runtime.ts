@@ -2,7 +2,7 @@
 
 /** What wasm-bindgen makes for a module. */
 interface Bindings {
-  initSync(input: { module: WebAssembly.Module }): unknown;
+  initSync(input: { module: Module }): unknown;
   __wbg_reset_state(): void;
   settle(id: number, good: boolean, value: unknown): void;
   is_running(): boolean;
@@ -13,11 +13,14 @@ export interface Mortal {
   died(): void;
 }
 
-/** Where a module comes from. */
-export type Source = WebAssembly.Module | (() => WebAssembly.Module);
+/** A `WebAssembly.Module`: a name that the types of some runtimes do not have. */
+export type Module = object;
 
-/** What `init` of browsers takes. */
-export type Loadable = string | URL | Request | Response | BufferSource | WebAssembly.Module;
+/** Where a module comes from. */
+export type Source = Module | (() => Module);
+
+/** What `init` takes. */
+export type Loadable = string | URL | Request | Response | ArrayBuffer | ArrayBufferView | Module;
 
 /** The instance of one module. */
 export class Runtime<B extends Bindings> {
@@ -33,9 +36,9 @@ export class Runtime<B extends Bindings> {
     this.#bindings = bindings;
   }
 
-  /** Says where the module comes from; entries of the package do, before anything else runs. */
+  /** Says where the module comes from; entries of the package do, before anything else runs. The last word counts. */
   provide(source: Source): void {
-    this.#wasm ??= source;
+    this.#wasm = source;
   }
 
   /** Whether the module is there. */
@@ -53,7 +56,7 @@ export class Runtime<B extends Bindings> {
       if (this.#made) {
         this.#bindings.__wbg_reset_state();
       } else {
-        this.#bindings.initSync({ module: typeof wasm === "function" ? wasm() : wasm });
+        this.#bindings.initSync({ module: typeof wasm === "function" ? (wasm as () => Module)() : wasm });
         this.#made = true;
       }
       this.#alive = true;
@@ -121,11 +124,11 @@ export class Runtime<B extends Bindings> {
   }
 }
 
-/** Compiles a module that a browser or a bundler has. */
-export async function compiled(source: Loadable): Promise<WebAssembly.Module> {
+/** Compiles a module, or finds that it is one. */
+export async function compiled(source: Loadable): Promise<Module> {
   if (source instanceof WebAssembly.Module) return source;
-  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return WebAssembly.compile(source);
-  const response = source instanceof Response ? source : await fetch(source);
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return WebAssembly.compile(source as BufferSource);
+  const response = source instanceof Response ? source : await fetch(source as string | URL | Request);
   if (!response.ok) throw new Error(`farebox: ${response.url}: ${response.status}`);
   return WebAssembly.compile(await response.arrayBuffer());
 }

@@ -116,3 +116,9 @@ async fn a_trap_in_a_worker_ends_what_is_under_way_with_a_503() {
     }
     assert_eq!(unpaid().await.status, 402, "{}", workerd.log().unwrap());
 }
+
+#[test]
+fn the_types_of_the_gate_are_good_on_node() {
+    let (_, workers, package) = made();
+    installs::types_on_node(&workers, &package).unwrap();
+}

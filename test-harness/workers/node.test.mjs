@@ -1,5 +1,6 @@
 // The gate on Node, in front of handlers of all kinds, with a facilitator that says yes to everything.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { test } from "node:test";
@@ -329,4 +330,23 @@ test("work between requests goes on while it gets somewhere, and is given up, to
     for (const answer of asked[name]) answer();
     await steps();
   }
+});
+
+test("the module may come from elsewhere", async () => {
+  const program = `
+    import { readFileSync } from "node:fs";
+    import { createGate, init, memoryStore } from "farebox/gate";
+    const bytes = readFileSync(new URL(import.meta.resolve("farebox/gate.wasm")));
+    let compiled = 0;
+    const { compile } = WebAssembly;
+    WebAssembly.compile = (bytes) => (compiled += 1) && compile(bytes);
+    await init(bytes);
+    await init(new URL(import.meta.resolve("farebox/gate.wasm")));
+    const construct = () => { throw new Error("the file beside the entry was read"); };
+    WebAssembly.Module = new Proxy(WebAssembly.Module, { construct });
+    createGate({ version: 1, origins: ["http://localhost"], default: "free", routes: [] }, { store: memoryStore() });
+    process.exitCode = compiled === 2 ? 0 : 1;
+  `;
+  const [code] = await once(spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: "inherit" }), "exit");
+  assert.equal(code, 0);
 });

@@ -6,7 +6,7 @@ import policy from "../policy.json";
 export { LedgerObject };
 
 interface Env {
-  LEDGER: DurableObjectNamespace;
+  LEDGER: DurableObjectNamespace<LedgerObject>;
   /** The API that is sold, without a slash at the end: `https://internal.example.com`. */
   API: string;
 }
@@ -14,7 +14,7 @@ interface Env {
 let gate: Gate | undefined;
 
 function theGate(env: Env): Gate {
-  gate ??= createGate(policy, { store: durableObjectStore(env.LEDGER), keys: { ...env } });
+  gate ??= createGate(policy, { store: durableObjectStore(env.LEDGER), keys: env });
   return gate;
 }
 

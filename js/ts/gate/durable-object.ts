@@ -54,6 +54,8 @@ export function durableObjectStore(namespace: Namespace, options: DurableObjectO
  * An answer leaves the object only when what it says is on disk.
  */
 export class LedgerObject {
+  /** For `DurableObjectNamespace<LedgerObject>`, which wants it of a type. */
+  declare readonly __DURABLE_OBJECT_BRAND: never;
   readonly #storage: Storage;
   #place: Place | undefined;
   #life = -1;

@@ -2,7 +2,7 @@
 import { currentLife, enter } from "./instance.js";
 import { ExchangeSide, TurnSide } from "./side.js";
 import { PolicyError } from "./types.js";
-import type { Context, Environment, GateEvent, GateOptions, LogLine, Next, Store } from "./types.js";
+import type { Context, Environment, Fetcher, GateEvent, GateOptions, LogLine, Next, Store } from "./types.js";
 import type { Gate as Inner } from "../wasm/farebox_gate.js";
 
 /** Milliseconds that a first request waits for what the gate must learn about facilitators. */
@@ -122,7 +122,7 @@ export class Gate {
   }
 
   #load(): Inner {
-    const keys = this.#options.keys ?? {};
+    const keys = (this.#options.keys ?? {}) as Record<string, unknown>;
     const key = (name: string) => {
       const value = keys[name];
       return typeof value === "string" ? value : undefined;
@@ -185,10 +185,11 @@ export class Gate {
 
 function environment(options: GateOptions): Environment {
   const log = logger(options.log ?? true);
+  const facilitators = (options.facilitators ?? {}) as Record<string, Fetcher | undefined>;
   return {
     store: options.store,
     service(cluster) {
-      const binding = options.facilitators?.[cluster];
+      const binding = facilitators[cluster];
       if (binding !== undefined) return (request) => binding.fetch(request);
       return options.fetch ?? ((request) => fetch(request));
     },

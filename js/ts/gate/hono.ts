@@ -2,7 +2,7 @@ import type { Gate } from "./gate.js";
 import type { Context } from "./types.js";
 
 /** As much of Hono's context as is needed. */
-export interface HonoContext {
+interface HonoContext {
   req: { raw: Request };
   res: Response;
   readonly finalized: boolean;
@@ -10,17 +10,20 @@ export interface HonoContext {
 }
 
 /** How a gate sits in Hono. */
-export interface HonoOptions<C extends HonoContext = HonoContext> {
-  /** The client's address, for limits: on Node `(c) => getConnInfo(c).remote.address`. The gate's own `source` if absent. */
-  source?: (c: C) => string | undefined;
+export interface HonoOptions {
+  /**
+   * The client's address, for limits, by Hono's context (whose type is not here): on Node
+   * `(c) => getConnInfo(c).remote.address`. The gate's own `source` if absent.
+   */
+  source?: (c: any) => string | undefined;
 }
 
 /**
  * The gate as Hono middleware: `app.use(honoMiddleware(gate))`. What it refuses never reaches the handlers; what it lets
  * through, they see as the gate has judged it.
  */
-export function honoMiddleware<C extends HonoContext = HonoContext>(gate: Gate, options: HonoOptions<C> = {}) {
-  return async (c: C, next: () => Promise<void>): Promise<void> => {
+export function honoMiddleware(gate: Gate, options: HonoOptions = {}) {
+  return async (c: HonoContext, next: () => Promise<void>): Promise<void> => {
     let outer: Headers | undefined;
     const response = await gate.fetch(
       c.req.raw,

@@ -63,9 +63,12 @@ export interface GateOptions {
   /** The ledger: `memoryStore()`, or `durableObjectStore(env.LEDGER)` of `farebox/durable-object`. */
   store: Store;
   /** The variables that the policy names for secrets: a Worker's `env`, or `process.env`. */
-  keys?: Record<string, unknown>;
-  /** Facilitators and nodes that are reached by a binding, by the `cluster` that the policy names for them. */
-  facilitators?: Record<string, Fetcher>;
+  keys?: object;
+  /**
+   * Facilitators and nodes that are reached by a binding, each a {@link Fetcher} under the `cluster` that the policy names for
+   * it: a Worker's `env` again, or an object that has them.
+   */
+  facilitators?: object;
   /** Reaches all others; the runtime's `fetch` if absent. */
   fetch?: (request: Request) => Promise<Response>;
   /** Hears of everything that the proxy would count. Must not throw. */

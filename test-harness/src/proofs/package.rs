@@ -302,6 +302,52 @@ pub fn on_node(workers: &WorkerTools, package: &Package) -> Result<String> {
     run(&mut node, "the tests on Node")
 }
 
+/// Has whoever checks types strictly compile programs that use the gate on Node: one without the types of browsers, and one
+/// with Hono, whose own need them.
+///
+/// # Errors
+/// If one does not compile; with what the compiler said.
+pub fn types_on_node(workers: &WorkerTools, package: &Package) -> Result<()> {
+    const HONO: [&str; 2] = ["--lib", "es2023,dom,dom.iterable"];
+    let dir = tempfile::Builder::new().prefix("farebox-types-").tempdir()?;
+    link_packages(workers, package, dir.path())?;
+    fs::write(dir.path().join("package.json"), r#"{ "private": true, "type": "module" }"#)?;
+    for (program, text, more) in [("gate.mts", TYPED_GATE, ["--lib", "es2023"]), ("hono.mts", TYPED_HONO, HONO)] {
+        fs::write(dir.path().join(program), text)?;
+        let mut typescript = workers.bin("tsc");
+        typescript.args(["--noEmit", "--strict", "--module", "nodenext", "--target", "es2023", "--types", "node"]);
+        run(typescript.args(more).arg(program).current_dir(dir.path()), "the TypeScript compiler")?;
+    }
+    Ok(())
+}
+
+/// A program that uses the gate's interface.
+const TYPED_GATE: &str = r#"
+    import { createGate, init, memoryStore, type Gate } from "farebox/gate";
+    interface Env {
+        KEY: string;
+        facilitator: { fetch(request: Request): Promise<Response> };
+    }
+    declare const env: Env;
+    await init(new URL("file:///gate.wasm"));
+    const source = (request: Request) => request.headers.get("x-real-ip") ?? undefined;
+    const gate: Gate = createGate({}, { store: memoryStore(), keys: env, facilitators: env, source });
+    const next = (request: Request) => new Response(request.url);
+    const response: Response = await gate.fetch(new Request("http://localhost/"), next, undefined, "192.0.2.1");
+    console.log(response.status);
+"#;
+
+/// The gate as Hono's middleware.
+const TYPED_HONO: &str = r#"
+    import { getConnInfo } from "@hono/node-server/conninfo";
+    import { createGate, honoMiddleware, memoryStore } from "farebox/gate";
+    import { Hono } from "hono";
+    const gate = createGate({}, { store: memoryStore() });
+    const app = new Hono<{ Variables: { user: string } }>();
+    app.use(honoMiddleware(gate));
+    app.use("/paid/*", honoMiddleware(gate, { source: (c) => getConnInfo(c).remote.address }));
+"#;
+
 /// What a project would install is there already, but for the package itself.
 fn link_packages(workers: &WorkerTools, package: &Package, project: &Path) -> Result<()> {
     let packages = project.join("node_modules");
