@@ -139,7 +139,7 @@ impl Gate {
             }
         }
         match payment {
-            None if !self.counters.challenge(source.get(), host.now_millis()) => {
+            None if !self.counters.challenge(source.get(), host) => {
                 Err(Problem::new(Code::TooManyRequests, "too many challenges for this address").into())
             }
             None => {
@@ -233,7 +233,7 @@ impl<H: Host> Case<'_, H> {
 
     /// Finds the offer that the payment answers and checks it, without asking anybody.
     fn check(&self, payment: &Payment, now: u64) -> Result<(Offer, Checked), Problem> {
-        if !self.gate.counters.may_pay(self.source.get(), self.host.now_millis()) {
+        if !self.gate.counters.may_pay(self.source.get(), self.host) {
             return Err(Problem::new(Code::TooManyRequests, "too many payments from this address were no good"));
         }
         let checked = || {
@@ -244,10 +244,10 @@ impl<H: Host> Case<'_, H> {
         };
         let checked = checked();
         if checked.is_err() {
-            self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
+            self.gate.counters.payment_failed(self.source.get(), self.host);
         }
         if let (Ok(_), Some(account)) = (&checked, payment.account())
-            && !self.gate.counters.may_forward(&account, self.host.now_millis())
+            && !self.gate.counters.may_forward(&account, self.host)
         {
             let detail = "too many requests of this payer were forwarded and not charged";
             return Err(Problem::new(Code::TooManyRequests, detail));
@@ -341,7 +341,7 @@ impl<H: Host> Case<'_, H> {
             Verdict::Valid { .. } => Ok(hold),
             Verdict::Invalid { reason } => {
                 hold.release().await;
-                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
+                self.gate.counters.payment_failed(self.source.get(), self.host);
                 let problem = Problem::new(rail::refusal(&reason), format!("the facilitator refuses it: {reason}"));
                 Err(self.challenge(problem, &reason))
             }

@@ -8,8 +8,7 @@ use crate::host::Host;
 use crate::policy::Limits;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::Hasher;
 use std::rc::Rc;
 
 /// The limits of one worker.
@@ -34,25 +33,25 @@ impl Counters {
     }
 
     /// Counts a challenge; `false` if `source` has had too many.
-    pub(super) fn challenge(&self, source: &str, now_millis: u64) -> bool {
-        source.is_empty() || self.challenges.hit(source, now_millis)
+    pub(super) fn challenge(&self, source: &str, host: &impl Host) -> bool {
+        source.is_empty() || self.challenges.hit(source, host)
     }
 
     /// Whether `source` has shown too many payments that were no good.
-    pub(super) fn may_pay(&self, source: &str, now_millis: u64) -> bool {
-        source.is_empty() || self.failed_payments.has_room(source, now_millis)
+    pub(super) fn may_pay(&self, source: &str, host: &impl Host) -> bool {
+        source.is_empty() || self.failed_payments.has_room(source, host)
     }
 
     /// Counts a payment that was no good.
-    pub(super) fn payment_failed(&self, source: &str, now_millis: u64) {
+    pub(super) fn payment_failed(&self, source: &str, host: &impl Host) {
         if !source.is_empty() {
-            self.failed_payments.hit(source, now_millis);
+            self.failed_payments.hit(source, host);
         }
     }
 
     /// Whether `payer` has had too many requests forwarded that were not charged.
-    pub(super) fn may_forward(&self, payer: &str, now_millis: u64) -> bool {
-        self.uncharged_forwards.has_room(payer, now_millis)
+    pub(super) fn may_forward(&self, payer: &str, host: &impl Host) -> bool {
+        self.uncharged_forwards.has_room(payer, host)
     }
 
     /// A place among the payments of `source` under verification, until it is dropped; `None` if all are taken.
@@ -107,7 +106,7 @@ impl<H: Host> Forwarded<H> {
 impl<H: Host> Drop for Forwarded<H> {
     fn drop(&mut self) {
         if let Some(payer) = &self.payer {
-            self.gate.counters.uncharged_forwards.hit(payer, self.host.now_millis());
+            self.gate.counters.uncharged_forwards.hit(payer, &self.host);
         }
     }
 }
@@ -142,7 +141,8 @@ struct Rate {
     /// Milliseconds that may be used up at once.
     burst: u64,
     rows: RefCell<[Vec<u64>; 2]>,
-    hashers: [RandomState; 2],
+    /// Of the hashes of either row, drawn when they are first needed: some hosts have no randomness before.
+    keys: OnceCell<[[u64; 2]; 2]>,
 }
 
 impl Rate {
@@ -154,24 +154,34 @@ impl Rate {
             each,
             burst: period_millis.saturating_mul(1000),
             rows: RefCell::new([vec![0; cells], vec![0; cells]]),
-            hashers: [RandomState::new(), RandomState::new()],
+            keys: OnceCell::new(),
         }
     }
 
-    fn has_room(&self, name: &str, now_millis: u64) -> bool {
-        self.each == 0 || self.later(name, now_millis, false)
+    fn has_room(&self, name: &str, host: &impl Host) -> bool {
+        self.each == 0 || self.keys(host).is_some_and(|keys| self.later(keys, name, host.now_millis(), false))
     }
 
-    fn hit(&self, name: &str, now_millis: u64) -> bool {
-        self.each == 0 || self.later(name, now_millis, true)
+    fn hit(&self, name: &str, host: &impl Host) -> bool {
+        self.each == 0 || self.keys(host).is_some_and(|keys| self.later(keys, name, host.now_millis(), true))
     }
 
-    fn later(&self, name: &str, now_millis: u64, count: bool) -> bool {
+    /// `None` if the host has no randomness to give: then nothing has room.
+    fn keys(&self, host: &impl Host) -> Option<&[[u64; 2]; 2]> {
+        if self.keys.get().is_none() {
+            let mut drawn = [[[0; 8]; 2]; 2];
+            host.random(drawn.as_flattened_mut().as_flattened_mut()).ok()?;
+            let _ = self.keys.set(drawn.map(|row| row.map(u64::from_ne_bytes)));
+        }
+        self.keys.get()
+    }
+
+    fn later(&self, keys: &[[u64; 2]; 2], name: &str, now_millis: u64, count: bool) -> bool {
         let now = now_millis.saturating_mul(1000);
         let mut room = false;
         let mut rows = self.rows.borrow_mut();
-        for (row, hasher) in rows.iter_mut().zip(&self.hashers) {
-            let place = usize::try_from(hasher.hash_one(name) % CELLS as u64).unwrap_or(0);
+        for (row, key) in rows.iter_mut().zip(keys) {
+            let place = usize::try_from(hash(*key, name) % CELLS as u64).unwrap_or(0);
             let Some(cell) = row.get_mut(place) else { continue };
             let start = (*cell).max(now);
             if start.saturating_sub(now).saturating_add(self.each) <= self.burst {
@@ -185,24 +195,47 @@ impl Rate {
     }
 }
 
+#[allow(deprecated)] // The one keyed hash of the standard library; its successor's keys are no secret in every build.
+fn hash([low, high]: [u64; 2], name: &str) -> u64 {
+    let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
+    hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::Rate;
+    use crate::test_host::TestHost;
+
+    const KEYS: [[u64; 2]; 2] = [[1, 2], [3, 4]];
 
     #[test]
     fn a_name_has_its_rate_and_others_have_theirs() {
         let rate = Rate::new(10, 60_000);
-        let served = (0..100).filter(|_| rate.hit("a", 0)).count();
+        let hit = |name: &str, now| rate.later(&KEYS, name, now, true);
+        let has_room = |name: &str, now| rate.later(&KEYS, name, now, false);
+        let served = (0..100).filter(|_| hit("a", 0)).count();
         assert_eq!(served, 10);
-        assert!(!rate.has_room("a", 5999) && rate.has_room("a", 6000));
-        let others = (0..500).filter(|n| rate.has_room(&format!("b{n}"), 0)).count();
+        assert!(!has_room("a", 5999) && has_room("a", 6000));
+        let others = (0..500).filter(|n| has_room(&format!("b{n}"), 0)).count();
         assert_eq!(others, 500);
-        assert!(rate.hit("a", 6000) && !rate.hit("a", 6000));
+        assert!(hit("a", 6000) && !hit("a", 6000));
+    }
+
+    #[test]
+    fn where_a_name_is_counted_is_drawn_from_the_host() {
+        let host = TestHost::new(0, |_| None, |_| None);
+        let rates = [(); 2].map(|()| Rate::new(1, 1000));
+        let keys = rates.each_ref().map(|rate| *rate.keys(&host).unwrap());
+        assert_ne!(keys[0], keys[1]);
+        assert_eq!(rates[0].keys(&host), Some(&keys[0]), "and stays there");
+        assert_ne!(super::hash([1, 2], "a"), super::hash([1, 3], "a"));
     }
 
     #[test]
     fn no_limit_is_no_limit() {
+        let host = TestHost::new(0, |_| None, |_| None);
         let rate = Rate::new(0, 1000);
-        assert!((0..100_000).all(|_| rate.hit("a", 0)));
+        assert!((0..100_000).all(|_| rate.hit("a", &host)));
     }
 }

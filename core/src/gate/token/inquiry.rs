@@ -35,7 +35,7 @@ impl<H: Host> Case<'_, H> {
         if !matches!(method, "GET" | "HEAD") {
             return Err(Refusal::method_not_allowed("GET, HEAD"));
         }
-        if !self.gate.counters.challenge(self.source.get(), self.host.now_millis()) {
+        if !self.gate.counters.challenge(self.source.get(), self.host) {
             return Err(Problem::new(Code::TooManyRequests, "too many questions from this address").into());
         }
         let shown = Shown::find(headers, Fields::Both).map_err(|error| self.refuse_proof(&error))?;
@@ -64,13 +64,13 @@ impl<H: Host> Case<'_, H> {
         if self.visit.request.method() != "POST" {
             return Err(Refusal::method_not_allowed("POST"));
         }
-        if !self.gate.counters.may_pay(self.source.get(), self.host.now_millis()) {
+        if !self.gate.counters.may_pay(self.source.get(), self.host) {
             return Err(Problem::new(Code::TooManyRequests, "too many refused requests from this address").into());
         }
         let asked = match self.asked(admin, headers) {
             Ok(asked) => asked,
             Err(why) => {
-                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
+                self.gate.counters.payment_failed(self.source.get(), self.host);
                 return Err(not_admin(why));
             }
         };

@@ -45,7 +45,7 @@ impl<H: Host> Case<'_, H> {
         let body = self.prove(tokens, shown, &chain, headers).await?;
         // Whoever may delegate makes as many tokens as it likes: they count as one.
         let account = &chain.root().name;
-        if !self.gate.counters.may_forward(account, self.host.now_millis()) {
+        if !self.gate.counters.may_forward(account, self.host) {
             let detail = "too many requests with this token were forwarded and not charged";
             return Err(Problem::new(Code::TooManyRequests, detail).into());
         }
@@ -170,13 +170,13 @@ impl<H: Host> Case<'_, H> {
         if let Some(known) = desk.known(credential) {
             return Ok(known);
         }
-        if !self.gate.counters.may_pay(self.source.get(), self.host.now_millis()) {
+        if !self.gate.counters.may_pay(self.source.get(), self.host) {
             let detail = "too many credentials from this address were no good";
             return Err(Problem::new(Code::TooManyRequests, detail).into());
         }
         desk.verify(self.host, tokens, credential, SKEW).map_err(|error| {
             if error != TokenError::Expired {
-                self.gate.counters.payment_failed(self.source.get(), self.host.now_millis());
+                self.gate.counters.payment_failed(self.source.get(), self.host);
             }
             self.refuse_token(&error)
         })
