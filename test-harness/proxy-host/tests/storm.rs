@@ -1,4 +1,4 @@
-//! The storm, and how fast the host is. `STORM_SENDS=1000000 STORM_SEED=1 cargo test --release -p farebox-proxy-host
+//! The storm, and how fast the host is. `STORM_SENDS=1000000 STORM_SEED=1 cargo test -p farebox-proxy-host
 //! --test storm -- --nocapture` is the long one.
 
 mod common;

@@ -131,7 +131,7 @@ impl Made<'_> {
             ),
             (
                 "the in-process host",
-                &["test", "--quiet", "--locked", "--release", "-p", "farebox-proxy-host", "--test", "decisions"],
+                &["test", "--quiet", "--locked", "-p", "farebox-proxy-host", "--test", "decisions"],
             ),
         ] {
             eprintln!("· the corpus in {what}");

@@ -87,7 +87,7 @@ async fn replays(subject: &Subject) -> Result<Finding> {
     let mut storm = Command::new("cargo");
     storm
         .current_dir(workspace_dir())
-        .args(["run", "--quiet", "--locked", "--release", "-p", "farebox-proxy-host", "--bin", "storm", "--"])
+        .args(["run", "--quiet", "--locked", "-p", "farebox-proxy-host", "--bin", "storm", "--"])
         .arg(&subject.filter)
         .args(["--sends", if subject.mutant.is_some() { "20000" } else { "1000000" }]);
     if let Some(mutant) = subject.mutant {
