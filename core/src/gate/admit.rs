@@ -19,7 +19,7 @@ use crate::policy::{Access, CHALLENGE_LIMIT, PaymentIdentifier, Route, Tokens, W
 use crate::problem::{Code, Problem};
 use crate::proof::{Fields, Shown, digest};
 use crate::rail::{self, Asking, Checked, Menu, Offer, Paid, Payment, Resource, Scope, Settle, Verdict};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 /// What lets a request through.
@@ -106,6 +106,8 @@ pub(super) struct Case<'a, H: Host> {
     pub(super) body: Vec<u8>,
     /// The SHA-256 digest in that, if there is one.
     pub(super) digest: Option<String>,
+    /// Whether the payment's signature is its payer's key's: known without asking anybody.
+    pub(super) proven: Cell<bool>,
 }
 
 impl Gate {
@@ -165,7 +167,18 @@ impl<'a, H: Host> Case<'a, H> {
         route: &'a Route,
         source: &'a Source<'a>,
     ) -> Self {
-        Self { gate, host, visit, route, menu: OnceCell::new(), source, holder: None, body: Vec::new(), digest: None }
+        Self {
+            gate,
+            host,
+            visit,
+            route,
+            menu: OnceCell::new(),
+            source,
+            holder: None,
+            body: Vec::new(),
+            digest: None,
+            proven: Cell::new(false),
+        }
     }
 }
 
@@ -200,22 +213,24 @@ impl<H: Host> Case<'_, H> {
             return Err(Problem::new(Code::HolderKeyRequired, detail).into());
         }
         let proven = checked.as_ref().is_ok_and(|(_, checked)| checked.payer_proven);
+        self.proven.set(proven);
         match self.claim(&payment, &checked).await? {
             Claimed::Ours(ticket) => {
                 let (offer, _) = checked.map_err(|problem| self.refuse(problem))?;
                 self.host.event(&Event::Claim { state: "claimed" });
-                let mut hold = Hold::new(
-                    self.host,
-                    ticket,
-                    Money::None,
-                    Service::Waiting,
-                    Index::of(&payment, self.binding(&payment), proven),
-                );
+                let mut hold =
+                    Hold::new(self.host, ticket, Money::None, Service::Waiting, self.index(&payment, proven));
                 if let Some(admitted) = self.named_before(&payment, &mut hold, proven).await? {
                     hold.release().await;
                     return Ok(admitted);
                 }
-                let owed = proven && Earlier::of(self, &payment).await?.owes(self, &payment).await?;
+                let earlier = Earlier::of(self, &payment).await?;
+                let owed = match offer.settle {
+                    _ if proven => earlier.owes(self, &payment).await?,
+                    // Who pays is for a facilitator to say; after that it is looked at again.
+                    Settle::Before => earlier.is_there(),
+                    Settle::After => false,
+                };
                 match offer.settle {
                     Settle::After => self.verify(hold, offer, payment, proven && !owed).await,
                     Settle::Before => self.prepay(hold, offer, payment, owed).await,
@@ -294,8 +309,8 @@ impl<H: Host> Case<'_, H> {
     /// The request that a payment is for. To buy a pass is another request than to pay for the call itself, so that
     /// neither is ever answered from the other.
     pub(super) fn binding(&self, payment: &Payment) -> Binding {
-        let offer = self.menu().answered_by(payment).filter(|offer| offer.pass.is_some());
-        owned::binding(self.visit, &self.body, offer)
+        let offered = || self.menu().answered_by(payment).filter(|offer| offer.pass.is_some()).map(Offer::digest);
+        owned::binding(self.visit, &self.body, payment.pass().or_else(offered))
     }
 
     /// Hash of what a repeat must show too: the payment's own secret, else the holder key it introduces.
@@ -372,6 +387,14 @@ impl<H: Host> Case<'_, H> {
         let serving = self.route.response_timeout_seconds.saturating_add(GRACE);
         let settled = settle(self.gate, self.host, hold, (&offer, &payment), self.visit.name(), serving).await;
         let (mut hold, paid) = settled.map_err(|not_paid| self.refused(not_paid))?;
+        if let Some(burnt) = rail::burnt(&offer, &payment, &paid) {
+            // What this scheme burns is known only now: another payment may have been the same one in other words.
+            let until = self.host.now().saturating_add(BURNT_KEPT);
+            if !self.ledger(self.host.store().once(&burnt, until, self.host.now()).await)? {
+                let _ = hold.delivered().await;
+                return Err(Problem::new(Code::PaymentUsed, "the same transaction has paid for another request").into());
+            }
+        }
         self.forwarding(&mut hold).await?;
         let purchase = Purchase::of(self, &payment);
         Ok(Admitted::Paid(Box::new(Settled { hold, paid, purchase, before: None })))
@@ -385,16 +408,15 @@ impl<H: Host> Case<'_, H> {
 
     /// A request that was charged and may be served (once more): its buyer has shown to be the one who paid.
     pub(super) fn again(&self, ticket: Ticket, claim: &Claim, payment: &Payment) -> Admitted<H> {
-        let hold = Hold::new(
-            self.host,
-            ticket,
-            Money::Settled,
-            Service::Forwarded,
-            Index::of(payment, self.binding(payment), true),
-        );
+        let hold = Hold::new(self.host, ticket, Money::Settled, Service::Forwarded, self.index(payment, true));
         let paid = Paid::recorded(payment, &claim.transaction, self.menu().answered_by(payment));
         let (purchase, before) = (Purchase::of(self, payment), Some(claim.service));
         Admitted::Paid(Box::new(Settled { hold, paid, purchase, before }))
+    }
+
+    /// Where the ledger keeps a claim of this payment that has no good end yet.
+    pub(super) fn index(&self, payment: &Payment, looked: bool) -> Option<Index> {
+        Index::of(payment, self.binding(payment), self.proven.get(), looked)
     }
 
     /// What a payment gets that was seen before and is owed no delivery: the token that it bought, if it did.
@@ -498,6 +520,9 @@ impl<H: Host> Case<'_, H> {
     }
 }
 
+/// Seconds for which it is remembered what a settled payment has burnt, where only its transaction says.
+const BURNT_KEPT: u64 = 3600;
+
 impl Gate {
     /// Nobody can be asked: when to come again depends on when somebody will be.
     pub(super) fn unavailable<H: Host>(&self, host: &H, detail: &str) -> Problem {
@@ -526,10 +551,12 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// For the payer of `payment`, if the payment itself says who that is.
-    pub(super) fn of(payment: &Payment, binding: Binding, looked: bool) -> Option<Self> {
+    /// For the payer of `payment`, if the payment itself says who that is. What is not `proven` to be signed by that
+    /// payer's key may be anybody's, and never stands in the way of what is.
+    pub(super) fn of(payment: &Payment, binding: Binding, proven: bool, looked: bool) -> Option<Self> {
         let account = payment.account()?;
-        let id = ClaimId(crate::crypto::sha256(&[b"unresolved\0", &binding.0, account.as_bytes()]));
+        let kind: &[u8] = if proven { b"unresolved\0" } else { b"unresolved, unproven\0" };
+        let id = ClaimId(crate::crypto::sha256(&[kind, &binding.0, account.as_bytes()]));
         Some(Self { id, binding, looked })
     }
 }

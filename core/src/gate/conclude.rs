@@ -146,7 +146,12 @@ impl<H: Host> Ending<'_, H> {
         let offer = metered(self.host, self.visit, offer, held);
         match settle(self.gate, self.host, hold, (&offer, &payment), self.visit.name(), GRACE).await {
             Ok((hold, paid)) => self.deliver("paid", hold, paid, &purchase).await,
-            Err(not_paid) => Err(refused(self.gate, self.host, self.visit, not_paid)),
+            Err(not_paid) => {
+                if let (NotPaid::Refused { .. }, Some(payer)) = (&not_paid, payment.account()) {
+                    self.gate.counters.not_charged(&payer, self.host);
+                }
+                Err(refused(self.gate, self.host, self.visit, not_paid))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What an earlier payment means for this one: a payer whose earlier payment for the same request is unresolved is
 //! not charged a second time, and a payment named like an earlier one is that one again.
 
-use super::admit::{Admitted, Case, Index};
+use super::admit::{Admitted, Case};
 use super::hold::Hold;
 use super::refusal::Refusal;
 use super::settle::unknown;
@@ -18,9 +18,14 @@ pub(super) struct Earlier(Option<ClaimId>);
 impl Earlier {
     /// Looks for one that is not of this very payment.
     pub(super) async fn of<H: Host>(case: &Case<'_, H>, payment: &Payment) -> Result<Self, Refusal> {
-        let Some(index) = Index::of(payment, case.binding(payment), true) else { return Ok(Self(None)) };
+        let Some(index) = case.index(payment, true) else { return Ok(Self(None)) };
         let pointer = case.ledger(case.host.store().pointed(&index.id, case.host.now()).await)?;
         Ok(Self(pointer.map(|pointer| pointer.target).filter(|target| *target != payment.claim_id())))
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Whether there is something to have from the earlier payment. An outcome that stays unknown is an error: the new
@@ -127,7 +132,7 @@ impl<H: Host> Case<'_, H> {
         let expires = now.saturating_add(IDENTIFIER_KEPT.max(self.route.redelivery_seconds));
         let ours = Pointer { target: payment.claim_id(), binding, expires };
         let (store, look) = (self.host.store(), NewClaim { proven, ..self.look(payment) });
-        hold.named_until(expires);
+        hold.named(index, expires);
         let mut instead_of: Option<Pointer> = None;
         // A second round replaces a name whose payment came to nothing.
         for _ in 0..2 {

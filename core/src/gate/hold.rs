@@ -21,13 +21,15 @@ pub(super) struct Hold<H: Host> {
     index: Option<Index>,
     /// Unix seconds until which the claim's record is kept at least, once it is paid.
     keep: u64,
+    /// Where the ledger keeps the payment's name: taken back if the claim is.
+    name: Option<ClaimId>,
     /// Writes the audit log's line of the charge, if nobody gets to do it who knows more.
     unwritten: Option<Box<dyn FnOnce()>>,
 }
 
 impl<H: Host> Hold<H> {
     pub(super) fn new(host: &H, ticket: Ticket, money: Money, service: Service, index: Option<Index>) -> Self {
-        Self { host: host.clone(), ticket: Some(ticket), money, service, index, keep: 0, unwritten: None }
+        Self { host: host.clone(), ticket: Some(ticket), money, service, index, keep: 0, name: None, unwritten: None }
     }
 
     /// The claim was charged: `write` writes so if the exchange goes before it is concluded.
@@ -70,9 +72,11 @@ impl<H: Host> Hold<H> {
         }
     }
 
-    /// The payment has a name, which is remembered until then, and the record of what became of it as long.
-    pub(super) fn named_until(&mut self, until: u64) {
+    /// The payment has a name, kept at `index`, which is remembered until then, and the record of what became of it as
+    /// long.
+    pub(super) fn named(&mut self, index: ClaimId, until: u64) {
         self.keep = until;
+        self.name = Some(index);
     }
 
     /// Gives the claim away, to the task that makes the money call: with the service, where it is found, and how long
@@ -96,7 +100,7 @@ impl<H: Host> Hold<H> {
     /// Forgets the claim: the payment may be used again. Only where no money moved.
     pub(super) async fn release(mut self) {
         if let Some(ticket) = self.ticket.take() {
-            release(&self.host, &ticket).await;
+            release(&self.host, &ticket, self.name).await;
         }
     }
 
@@ -109,10 +113,11 @@ impl<H: Host> Hold<H> {
         let now = self.host.now();
         let to = concluding(self.money, Service::Delivered, now);
         self.host.store().conclude(ticket, &to, now).await?;
-        let Some(ticket) = self.ticket.take() else { return Err(StoreError::Lost) };
+        // An exchange that goes meanwhile still has its claim, and gives it back.
         if let Some(index) = &self.index {
             let _ = self.host.store().unpoint(&index.id, &ticket.id, now).await;
         }
+        let Some(ticket) = self.ticket.take() else { return Err(StoreError::Lost) };
         Ok(Delivered { host: self.host.clone(), ticket, money: self.money, index: self.index })
     }
 
@@ -147,9 +152,10 @@ impl<H: Host> Drop for Hold<H> {
         let Some(ticket) = self.ticket.take() else { return };
         self.write_charge();
         let (host, money, service, index) = (self.host.clone(), self.money, self.service, self.index);
+        let name = self.name;
         self.host.spawn(async move {
             if money == Money::None {
-                release(&host, &ticket).await;
+                release(&host, &ticket, name).await;
             } else {
                 let past = host.now().saturating_sub(1);
                 if conclude(&host, &ticket, &concluding(money, service, past)).await.is_ok() {
@@ -192,7 +198,10 @@ pub(super) async fn point_to<H: Host>(host: &H, ticket: &Ticket, index: Option<&
     let _ = store.point(&index.id, &pointer, there.as_ref(), now).await;
 }
 
-async fn release<H: Host>(host: &H, ticket: &Ticket) {
+async fn release<H: Host>(host: &H, ticket: &Ticket, name: Option<ClaimId>) {
+    if let Some(name) = name {
+        let _ = host.store().unpoint(&name, &ticket.id, host.now()).await;
+    }
     match host.store().release(ticket, host.now()).await {
         Ok(()) => host.event(&Event::Claim { state: "released" }),
         Err(StoreError::Lost) => {}

@@ -54,6 +54,11 @@ impl Counters {
         self.uncharged_forwards.has_room(payer, host)
     }
 
+    /// Counts a request that was forwarded and then not charged.
+    pub(super) fn not_charged(&self, payer: &str, host: &impl Host) {
+        self.uncharged_forwards.hit(payer, host);
+    }
+
     /// A place among the payments of `source` under verification, until it is dropped; `None` if all are taken.
     pub(super) fn verify(&self, source: &str) -> Option<Verifying> {
         let mut verifying = self.verifying.borrow_mut();
@@ -106,7 +111,7 @@ impl<H: Host> Forwarded<H> {
 impl<H: Host> Drop for Forwarded<H> {
     fn drop(&mut self) {
         if let Some(payer) = &self.payer {
-            self.gate.counters.uncharged_forwards.hit(payer, &self.host);
+            self.gate.counters.not_charged(payer, &self.host);
         }
     }
 }

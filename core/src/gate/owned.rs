@@ -4,7 +4,7 @@ use super::Visit;
 use crate::http::{Edits, Headers};
 use crate::policy::{CanonicalRequest, Tokens};
 use crate::proof::digest;
-use crate::rail::{self, Offer};
+use crate::rail;
 
 /// Prefix of what the gate tells the upstream.
 const PREFIX: &[u8] = b"farebox-";
@@ -94,14 +94,14 @@ pub(super) fn stated_body(headers: &Headers) -> Vec<u8> {
 
 /// The request a claim is bound to: method, origin, path and query, what is stated of the body; and the pass that is
 /// bought, if one is.
-pub(super) fn binding(visit: &Visit<'_>, body: &[u8], pass: Option<&Offer>) -> crate::ledger::Binding {
+pub(super) fn binding(visit: &Visit<'_>, body: &[u8], pass: Option<[u8; 32]>) -> crate::ledger::Binding {
     let method = visit.request.method().as_bytes();
     let length = |part: &[u8]| u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes();
     let url = visit.request.url();
     let request = [&length(method)[..], method, &length(body)[..], body, url.as_bytes()].concat();
     let hash = match pass {
         None => crate::crypto::sha256(&[b"binding\0", &request]),
-        Some(offer) => crate::crypto::sha256(&[b"pass\0", &offer.digest(), &request]),
+        Some(terms) => crate::crypto::sha256(&[b"pass\0", &terms, &request]),
     };
     let mut binding = [0; 16];
     for (to, from) in binding.iter_mut().zip(hash) {

@@ -255,7 +255,6 @@ fn pass_routes(routes: &mut [Route], mistakes: &mut Mistakes) {
             if pass.routes.is_empty() {
                 pass.routes.push(own.clone());
             }
-            let before = mistakes.0.len();
             for (nth, name) in pass.routes.iter().enumerate() {
                 match priced.get(name) {
                     None => {
@@ -277,7 +276,7 @@ fn pass_routes(routes: &mut [Route], mistakes: &mut Mistakes) {
                 let mut seen = HashSet::new();
                 pass.methods = listed().flatten().filter(|method| seen.insert(*method)).cloned().collect();
             }
-            if mistakes.0.len() == before
+            if mistakes.0.is_empty()
                 && let Err(error) = pass.can_be_granted()
             {
                 mistakes.add(at, format!("no token can be made of it: {error}"), "sell less with one pass");

@@ -166,7 +166,13 @@ impl Policy {
     /// Whether a browser page of `origin` (the value of the request's `Origin`) may call.
     #[must_use]
     pub fn allows_origin(&self, origin: &str) -> bool {
-        origin != "null" && self.allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin)
+        origin != "null" && (self.allows_every_origin() || self.allowed_origins.iter().any(|allowed| allowed == origin))
+    }
+
+    /// Whether pages of every origin may call.
+    #[must_use]
+    pub fn allows_every_origin(&self) -> bool {
+        self.allowed_origins.iter().any(|allowed| allowed == "*")
     }
 }
 

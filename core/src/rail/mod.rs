@@ -63,6 +63,15 @@ pub enum Terms {
     X402(x402::offer::Terms),
 }
 
+/// Hash of what a payment has burnt, where only the transaction that settled it says what that was.
+#[must_use]
+pub fn burnt(offer: &Offer, payment: &Payment, paid: &Paid) -> Option<[u8; 32]> {
+    let (Terms::X402(terms), Payment::X402(payment)) = (&offer.terms, payment);
+    // Other schemes may settle several payments in one transaction.
+    let one_each = terms.scheme == "exact" && !payment.says_what_it_burns() && !paid.transaction.is_empty();
+    one_each.then(|| crate::crypto::sha256(&[b"burnt\0", terms.network.as_bytes(), b"\0", paid.transaction.as_bytes()]))
+}
+
 impl Offer {
     /// Atomic units this offer charges.
     #[must_use]

@@ -58,6 +58,13 @@ impl Payment {
         payment.claim_id()
     }
 
+    /// Hash of the terms that it answers, as the client states them, if they sell a pass: whatever is offered today.
+    #[must_use]
+    pub fn pass(&self) -> Option<[u8; 32]> {
+        let Self::X402(payment) = self;
+        payment.pass()
+    }
+
     /// CAIP-10 account that pays, in one spelling, where the payment itself says so.
     #[must_use]
     pub fn account(&self) -> Option<String> {

@@ -51,6 +51,8 @@ const PART = 1024 * 1024;
  * An answer leaves the object only when what it says is on disk.
  */
 export class CountersObject {
+  /** For `DurableObjectNamespace<CountersObject>`, which wants it of a type. */
+  declare readonly __DURABLE_OBJECT_BRAND: never;
   readonly #kv: ObjectState["storage"]["kv"];
 
   constructor(state: ObjectState, _env?: unknown) {

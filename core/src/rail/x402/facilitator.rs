@@ -209,12 +209,20 @@ pub fn verdict(answer: Result<Answer, CalloutError>, payment: &Payment) -> Verdi
         return unavailable(format!("status {} without a JSON object", answer.status));
     };
     match json.get("isValid") {
-        Some(Value::Bool(false)) => Verdict::Invalid { reason: word(&json, "invalidReason") },
+        Some(Value::Bool(false)) => match word(&json, "invalidReason") {
+            reason if is_trouble(&reason) => unavailable(format!("it says {reason}")),
+            reason => Verdict::Invalid { reason },
+        },
         Some(Value::Bool(true)) if (200..300).contains(&answer.status) => {
             valid(&json, payment).unwrap_or_else(|why| unavailable(why.to_owned()))
         }
         _ => unavailable(format!("status {} without isValid", answer.status)),
     }
+}
+
+/// Whether a reason speaks of the facilitator's own trouble, and says nothing of the payment (x402.md §1.9).
+fn is_trouble(reason: &str) -> bool {
+    reason.starts_with("unexpected_") || reason == "unknown_error" || reason.ends_with("rpc_read_failed")
 }
 
 fn valid(json: &Map<String, Value>, payment: &Payment) -> Result<Verdict, &'static str> {
@@ -321,7 +329,7 @@ fn settled(mut json: Map<String, Value>, payment: &Payment, terms: &Terms) -> Re
     if evm && hex::decode_fixed::<32>(&transaction).is_none() || known && terms.amount > 0 && transaction.is_empty() {
         return Err("the answer has no transaction");
     }
-    if transaction.len() > 96 || !transaction.bytes().all(|c| c.is_ascii_alphanumeric()) {
+    if transaction.len() > 96 || !transaction.bytes().all(|c| c.is_ascii_graphic() && !b"\"'\\<>&".contains(&c)) {
         return Err("the answer's transaction is not one");
     }
     let amount = text(&json, "amount")?.filter(|amount| !amount.is_empty());

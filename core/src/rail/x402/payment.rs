@@ -132,6 +132,16 @@ impl Payment {
         ClaimId(sha256(&[b"opaque\0", &length, network, self.payload.to_string().as_bytes()]))
     }
 
+    /// Hash of the accepted terms, if they sell a pass.
+    pub(in crate::rail) fn pass(&self) -> Option<[u8; 32]> {
+        self.accepted.pointer("/extra/pass").map(|_| sha256(&[self.accepted.to_string().as_bytes()]))
+    }
+
+    /// Whether the payment itself says what it burns: else that is known only by the transaction that settles it.
+    pub(in crate::rail) fn says_what_it_burns(&self) -> bool {
+        self.exact.is_some() || self.permit.is_some()
+    }
+
     /// CAIP-2 network that the client says it pays on.
     pub(in crate::rail) fn network(&self) -> &str {
         self.accepted.get("network").and_then(Value::as_str).unwrap_or_default()
