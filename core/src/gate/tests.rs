@@ -918,6 +918,109 @@ fn a_named_payment_is_delivered_again_within_the_routes_window() {
     assert_eq!(host.calls().iter().filter(|path| *path == "/settle").count(), 1);
 }
 
+/// A payment for a route that settles so, signed by the payer's key; or by a contract, which alone can judge that.
+fn for_route(settle: &str, nth: u8, of_contract: bool) -> String {
+    let mut payment: Value = serde_json::from_slice(&STANDARD.decode(signed(nth, nonce(nth))).unwrap()).unwrap();
+    if settle == "before" {
+        payment["accepted"]["extra"]["paymentFlow"] = json!("upfront");
+    }
+    if of_contract {
+        payment["payload"]["signature"] = json!(format!("0x{}", "22".repeat(100)));
+    }
+    STANDARD.encode(payment.to_string())
+}
+
+fn settles(host: &TestHost) -> usize {
+    host.calls().iter().filter(|path| *path == "/settle").count()
+}
+
+#[test]
+fn a_new_payment_of_a_contract_is_not_settled_beside_an_unknown_one() {
+    for settle in ["before", "after"] {
+        let host = TestHost::new(NOW, silent("down", NOW), upstream("200"));
+        let gate = gate(settle);
+        let first = for_route(settle, 1, true);
+        assert_eq!(code(&pay(&host, &gate, "/premium-data", &first)), "outcome_unknown");
+        host.serve_callouts(honest);
+        let reply = pay(&host, &gate, "/premium-data", &for_route(settle, 2, true));
+        assert_eq!((code(&reply).as_str(), settles(&host)), ("outcome_unknown", 1), "{settle}");
+        // It is another's request that nothing is unknown of.
+        assert_eq!(pay(&host, &gate, "/same-price", &for_route("after", 3, true)).status, 200, "{settle}");
+    }
+}
+
+#[test]
+fn what_a_stranger_sends_in_a_payers_name_does_not_stand_in_its_way() {
+    let host = TestHost::new(NOW, silent("down", NOW), upstream("200"));
+    let gate = gate("before");
+    let strangers = for_route("before", 1, true);
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &strangers)), "outcome_unknown");
+    host.serve_callouts(honest);
+    assert_eq!(pay(&host, &gate, "/premium-data", &for_route("before", 2, false)).status, 200);
+}
+
+#[test]
+fn requests_whose_settlement_is_refused_count_as_uncharged() {
+    let refused = |call: &Callout| match call.path.as_str() {
+        "/settle" => answer(200, json!({ "success": false, "errorReason": "insufficient_funds", "transaction": "" })),
+        _ => honest(call),
+    };
+    let host = TestHost::new(NOW, refused, upstream("200"));
+    let gate = gate_with("after", |policy| policy["limits"] = json!({ "uncharged_forwards_per_minute": 3 }));
+    for nth in 1..=3 {
+        assert_eq!(code(&pay(&host, &gate, "/premium-data", &signed(nth, nonce(nth)))), "settlement_failed");
+    }
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &signed(4, nonce(4)))), "too_many_requests");
+    assert_eq!(host.forwarded().len(), 3);
+}
+
+#[test]
+fn a_name_that_came_with_no_good_payment_is_forgotten() {
+    let host = TestHost::new(
+        NOW,
+        |_| answer(200, json!({ "isValid": false, "invalidReason": "invalid_payload" })),
+        upstream("200"),
+    );
+    let identified = |policy: &mut Value| {
+        for route in [0, 2] {
+            policy["routes"][route]["payment_identifier"] = json!("optional");
+        }
+    };
+    let gate = gate_with("after", identified);
+    let id = "pay_0123456789abcdef";
+    assert_eq!(code(&pay(&host, &gate, "/premium-data", &signed(1, named(id)))), "payment_invalid");
+    host.serve_callouts(honest);
+    assert_eq!(
+        pay(&host, &gate, "/same-price", &signed(2, named(id))).status,
+        200,
+        "the name is another request's now"
+    );
+}
+
+#[test]
+fn a_facilitator_in_trouble_is_no_bad_payment() {
+    for reason in ["unexpected_verify_error", "unknown_error", "invalid_batch_settlement_evm_rpc_read_failed"] {
+        let host = TestHost::new(
+            NOW,
+            move |_| answer(200, json!({ "isValid": false, "invalidReason": reason })),
+            upstream("200"),
+        );
+        let reply = pay(&host, &gate("after"), "/premium-data", &payment());
+        assert_eq!((reply.status, code(&reply).as_str()), (503, "facilitator_unavailable"), "{reason}");
+    }
+}
+
+#[test]
+fn pages_of_every_origin_read_what_comes_without_cookies() {
+    let host = TestHost::new(NOW, honest, |_| {
+        Some([(":status", "200"), ("access-control-allow-credentials", "true")].into_iter().collect())
+    });
+    let gate = gate_with("after", |policy| policy["cors"] = json!({ "allowed_origins": ["*"] }));
+    let page = [("origin", "https://evil.example")];
+    let reply = host.send(&gate, request("GET", "/free", &page)).reply().unwrap();
+    assert_eq!(header(&reply, "access-control-allow-origin"), Some("*"));
+}
+
 #[test]
 fn an_unsafe_method_is_forwarded_a_second_time_only_where_the_route_says_so() {
     for (allowed, expected) in [(false, 409), (true, 200)] {

@@ -259,6 +259,26 @@ fn a_payment_that_names_its_facilitator_never_moves() {
 }
 
 #[test]
+fn one_transaction_pays_once_however_its_payment_is_written() {
+    let (host, gate) = (scripted(&Script::default()), gate());
+    know_solana(&host, &gate);
+    // What other networks name a transaction by is not hexadecimal.
+    host.serve_callouts(|_: &Callout| {
+        answer(200, json!({ "success": true, "transaction": "0.0.1235@1700000000.000000000", "network": SOLANA }))
+    });
+    let payment = solana_payment(&host, &gate);
+    let mut same: Value = serde_json::from_slice(&STANDARD.decode(&payment).unwrap()).unwrap();
+    same["payload"]["memo"] = json!("in other words");
+    let same = STANDARD.encode(same.to_string());
+    assert_eq!(pay(&host, &gate, "/both", &payment).status, 200);
+    for _ in 0..2 {
+        let reply = pay(&host, &gate, "/both", &same);
+        assert_eq!((reply.status, code(&reply).as_str()), (409, "payment_used"));
+    }
+    assert_eq!(host.forwarded().len(), 1);
+}
+
+#[test]
 fn offers_that_nobody_can_take_now_are_not_made_and_without_any_it_is_a_503() {
     let (host, gate) = (scripted(&Script::default()), gate());
     know_solana(&host, &gate);

@@ -451,6 +451,22 @@ fn a_pass_whose_buyer_left_is_there_for_the_same_payment_whatever_the_method() {
 }
 
 #[test]
+fn a_pass_is_known_by_what_was_bought_whatever_is_offered_now() {
+    let host = TestHost::new(
+        NOW,
+        |call| match call.path.as_str() {
+            "/settle" => Some(Err(CalloutError::Lost)),
+            path => honest_at(path),
+        },
+        upstream("200"),
+    );
+    let payment = payment_for(&host, &seller("after", bearer_pass(3)), "/premium-data", 1);
+    assert_eq!(code(&pay(&host, &seller("after", bearer_pass(3)), "/premium-data", &payment)), "outcome_unknown");
+    let dearer = seller_with("after", bearer_pass(2), |policy| policy["routes"][0]["offers"][0]["price"] = json!("$5"));
+    assert_eq!(code(&pay(&host, &dearer, "/premium-data", &payment)), "outcome_unknown");
+}
+
+#[test]
 fn a_repeat_within_the_window_that_fails_is_worth_no_credit() {
     let status = Rc::new(Cell::new("200"));
     let answers = Rc::clone(&status);
