@@ -5,7 +5,7 @@
 //! which the policy's breaker counts only so many.
 
 use super::challenge::{SignedForm, form};
-use super::counters::{Outcome, Reservation};
+use super::counters::{Outcome, Payment, Reservation};
 use super::money::{self, AccountId, AssetId};
 use super::policy::Policy;
 use super::receipt::{self, Receipt};
@@ -124,8 +124,8 @@ impl Answer {
     pub fn resends(&self, reservation: &Reservation, attempt: usize, now: u64) -> Option<u64> {
         let Next::Resend(millis) = self.next else { return None };
         let safe = self.repeatable || matches!(reservation.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE");
-        let valid_before = reservation.payment.as_ref().map_or(0, |payment| payment.valid_before);
-        let time = now.saturating_add(millis / 1000 + MIN_REMAINING) < valid_before;
+        let at = now.saturating_add(millis / 1000);
+        let time = reservation.payment.as_ref().is_some_and(|payment| is_in_time(payment, at));
         (attempt < ATTEMPTS && safe && time).then_some(millis)
     }
 
@@ -365,6 +365,11 @@ fn problem(headers: &Headers, body: &[u8]) -> Option<(String, String)> {
     let text = |name: &str| json.get(name).and_then(Value::as_str).map(shortened);
     text("type")?.starts_with("urn:farebox:problem:").then_some(())?;
     Some((text("code")?, text("advice")?))
+}
+
+/// Whether a payment is good for long enough to be sent at `at`.
+pub(super) fn is_in_time(payment: &Payment, at: u64) -> bool {
+    at.saturating_add(MIN_REMAINING) < payment.valid_before
 }
 
 /// Seconds after which the seller wants to be asked again.

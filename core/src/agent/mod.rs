@@ -143,6 +143,7 @@ mod store;
 pub mod tell;
 #[cfg(test)]
 mod tests;
+mod turns;
 pub mod wallet;
 
 pub use decide::decide;

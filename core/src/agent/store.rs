@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::policy::Policy;
+use super::turns::Turns;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -57,11 +58,13 @@ pub(super) struct Kept<S> {
     store: S,
     /// The highest revision seen: an older blob was put back by somebody.
     revision: Cell<u64>,
+    /// Changes of one process are made one after another: only those of others are raced against.
+    turns: Turns,
 }
 
 impl<S: Store> Kept<S> {
     pub(super) fn new(store: S) -> Self {
-        Self { store, revision: Cell::new(0) }
+        Self { store, revision: Cell::new(0), turns: Turns::default() }
     }
 
     /// The counters as they are. Where there are none they count as lost.
@@ -69,7 +72,7 @@ impl<S: Store> Kept<S> {
         let floor = self.revision.get();
         Ok(match self.store.load().await? {
             Some(blob) => self.decode(&blob.bytes, floor)?,
-            None => Counters::lost(policy, now),
+            None => self.lost(policy, now),
         })
     }
 
@@ -80,11 +83,12 @@ impl<S: Store> Kept<S> {
         now: u64,
         change: impl Fn(&mut Counters) -> T,
     ) -> Result<T, StoreFailed> {
+        let _turn = self.turns.take().await;
         for _ in 0..ATTEMPTS {
             let floor = self.revision.get();
             let (mut counters, version) = match self.store.load().await? {
                 Some(blob) => (self.decode(&blob.bytes, floor)?, Some(blob.version)),
-                None => (Counters::lost(policy, now), None),
+                None => (self.lost(policy, now), None),
             };
             let result = change(&mut counters);
             if self.store.swap(version, counters.encode()).await? {
@@ -97,14 +101,21 @@ impl<S: Store> Kept<S> {
 
     /// Writes the first counters; `false` if there are some. Those that were only found to be missing are none.
     pub(super) async fn begin(&self, policy: &Policy, now: u64) -> Result<bool, StoreFailed> {
+        let _turn = self.turns.take().await;
         let Some(blob) = self.store.load().await? else {
-            return self.store.swap(None, Counters::begin(policy, now).encode()).await;
+            let mut counters = Counters::begin(policy, now).after(self.revision.get());
+            return self.store.swap(None, counters.encode()).await;
         };
         let mut counters = self.decode(&blob.bytes, self.revision.get())?;
         if !counters.begin_after_all(policy) {
             return Ok(false);
         }
         self.store.swap(Some(blob.version), counters.encode()).await
+    }
+
+    /// Counters in place of those that are not there. What is seen of them later is no older blob.
+    fn lost(&self, policy: &Policy, now: u64) -> Counters {
+        Counters::lost(policy, now).after(self.revision.get())
     }
 
     /// Reads a blob. `floor` is the highest revision that was seen before it was asked for: while it was on its way, others

@@ -27,7 +27,7 @@ use std::fmt;
 
 /// Seconds in which what was decided must be signed; somebody may have to take up a hardware wallet.
 const LEASE_HELD: u64 = 900;
-/// Seconds after which a payment that was sent may be sent again by another process.
+/// Seconds after which a payment that was sent may be sent again by another process, if it is good for long after that.
 const LEASE_SENT: u64 = 120;
 /// Seconds after its end in which a payment may still turn up on the chain.
 pub(in crate::agent) const FINALITY: u64 = 300;
@@ -314,7 +314,7 @@ impl Counters {
             return Err(NotHeld);
         }
         held.stage = Stage::Sent;
-        held.lease = now.saturating_add(LEASE_SENT);
+        held.lease = lease_of_sent(payment.valid_before, now);
         held.until = payment.valid_before.saturating_add(FINALITY);
         held.payment = Some(payment);
         Ok(())
@@ -335,6 +335,11 @@ impl Counters {
         let now = self.clock(now);
         let held = self.held_mut(id).ok_or(NotHeld)?;
         let host = held.host.clone();
+        match (outcome, held.stage) {
+            // It was said before, by a write of which it was not known that it had happened.
+            (Outcome::Unknown, Stage::Doubtful) | (Outcome::Refused, Stage::Refused) => return Ok(()),
+            _ => {}
+        }
         match outcome {
             Outcome::NotSent if may_be_spent(held.stage) => return Err(NotHeld),
             Outcome::NotSent | Outcome::Unused => self.free(id),
@@ -373,10 +378,10 @@ impl Counters {
             open.request == key && free && open.payment.as_ref().is_some_and(good)
         })?;
         let held = self.held_mut(&id)?;
+        let payment = held.payment.clone()?;
         held.stage = Stage::Sent;
-        held.lease = now.saturating_add(LEASE_SENT);
+        held.lease = lease_of_sent(payment.valid_before, now);
         let reservation = held.clone();
-        let payment = reservation.payment.clone()?;
         Some(Resumed { id, reservation, payment })
     }
 
@@ -436,6 +441,11 @@ impl Counters {
             self.priced(&reservation.price_key, reserved, now);
         }
     }
+}
+
+/// Until when whoever sends a payment has it alone: half of what is left of its time must be left for others to send it.
+fn lease_of_sent(valid_before: u64, now: u64) -> u64 {
+    now.saturating_add(LEASE_SENT.min(valid_before.saturating_sub(now) / 2))
 }
 
 /// Whether the paying request introduces the holder's key: only our gate's nonce says that the seller knows what to do

@@ -153,6 +153,12 @@ impl Counters {
         begins
     }
 
+    /// The counters, of a revision that follows this one.
+    pub(in crate::agent) fn after(mut self, revision: u64) -> Self {
+        self.revision = self.revision.max(revision);
+        self
+    }
+
     fn new(policy: &Policy, since: u64, now: u64) -> Self {
         Self {
             format: FORMAT,

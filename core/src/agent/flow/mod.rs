@@ -6,11 +6,13 @@
 //! | in which order everything happens | [`Agent::fetch`] |
 //! | how a call is made with a token | `token` |
 //! | how a payment is reserved, signed, sent, and sent again | `paying` |
+//! | what is told to the store later, because it failed or a call was dropped | `owed` |
 //! | by which keys a seller's receipts are judged | `keys` |
 //! | what people and programs do with an agent besides | `manage` |
 
 pub(super) mod keys;
 mod manage;
+mod owed;
 mod paying;
 mod token;
 mod types;
@@ -27,10 +29,12 @@ use super::pay::Signer;
 use super::policy::Policy;
 use super::purse::Purse;
 use super::request::Request;
-use super::store::{Kept, Store, StoreFailed};
+use super::store::{Kept, Store};
+use super::turns::Turns;
 use super::wallet::Memory;
 use crate::host::HostError;
 use keys::Keys;
+use owed::{Debt, Owed};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use token::ByToken;
@@ -42,7 +46,7 @@ const MAX_WAITS: usize = 60;
 /// The buyer's side: a policy, an account, and where they stand.
 ///
 /// Futures of an agent may be dropped at any await. What was reserved and not signed is given back by the next call, or by
-/// [`tidy`](Self::tidy); what was signed is sent again by the next call for the same request.
+/// [`tidy`](Self::tidy); what was signed is sent again by the next call for the same request; what was bought is kept.
 #[derive(Debug)]
 pub struct Agent<W, S, K, H = NoHolder> {
     policy: Policy,
@@ -57,8 +61,9 @@ pub struct Agent<W, S, K, H = NoHolder> {
     visits: RefCell<BTreeMap<String, u64>>,
     /// Hosts at which a pass is being bought.
     buying: RefCell<BTreeSet<String>>,
-    /// Reservations whose calls were dropped before anything was signed.
-    abandoned: RefCell<Vec<[u8; 16]>>,
+    /// What the store has not been told yet.
+    owed: RefCell<Vec<Owed>>,
+    tidying: Turns,
 }
 
 impl<W: World, S: Store, K: Signer> Agent<W, S, K> {
@@ -76,17 +81,18 @@ impl<W: World, S: Store, K: Signer> Agent<W, S, K> {
             keys: Keys::default(),
             visits: RefCell::default(),
             buying: RefCell::default(),
-            abandoned: RefCell::default(),
+            owed: RefCell::default(),
+            tidying: Turns::default(),
         }
     }
 
     /// The agent with a key that the tokens it buys are bound to. It keeps tokens from now on.
     #[must_use]
     pub fn with_holder<H: Holder>(self, holder: H) -> Agent<W, S, K, H> {
-        let Self { policy, mut purse, world, kept, signer, memory, keys, visits, buying, abandoned, .. } = self;
+        let Self { policy, mut purse, world, kept, signer, memory, keys, visits, buying, owed, tidying, .. } = self;
         purse.keeps_tokens = true;
         purse.holder = holder.key().map(|key| key.thumbprint());
-        Agent { policy, purse, world, kept, signer, holder, memory, keys, visits, buying, abandoned }
+        Agent { policy, purse, world, kept, signer, holder, memory, keys, visits, buying, owed, tidying }
     }
 }
 
@@ -102,9 +108,9 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
     pub async fn fetch(&self, wanted: &Wanted) -> Result<Fetched<W::Body>, FetchError> {
         let asked = wanted.request(&wanted.url).map_err(FetchError::Request)?;
         let host = host_key(&asked);
-        self.tidy().await?;
         let (mut waits, mut calls_again) = (0, true);
         loop {
+            self.tidy().await?;
             let now = self.world.now();
             let counters = self.kept.read(&self.policy, now).await?;
             if let Some(sent) = self.resume(wanted, &counters, &asked).await? {
@@ -227,11 +233,12 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         request: &Request,
     ) -> Result<Option<paying::Sent<W::Body>>, FetchError> {
         let now = self.world.now();
-        if counters.clone().resume(&self.policy, request, now).is_none() {
-            return Ok(None);
-        }
+        let Some(found) = counters.clone().resume(&self.policy, request, now) else { return Ok(None) };
+        let debt = Debt::of_call(&self.owed, &found.id);
         let resume = |counters: &mut Counters| counters.resume(&self.policy, request, now);
-        let Some(resumed) = self.kept.change(&self.policy, now, resume).await? else { return Ok(None) };
+        let resumed = self.kept.change(&self.policy, now, resume).await?;
+        debt.settle();
+        let Some(resumed) = resumed else { return Ok(None) };
         let (id, reservation) = (resumed.id, resumed.reservation);
         self.world.event(&Event::Resumed { id: &id, reservation: &reservation });
         self.send_paid(wanted, request, id, reservation, Explanation::default(), true).await.map(Some)
@@ -254,19 +261,6 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         let mut bytes = [0; 16];
         self.world.random(&mut bytes).map_err(|HostError| FetchError::Random)?;
         Ok(bytes)
-    }
-
-    /// Gives back what calls had reserved that were dropped before anything was signed. The next call does it too; do it
-    /// at once where a budget is waited for.
-    ///
-    /// # Errors
-    /// If the store failed.
-    pub async fn tidy(&self) -> Result<(), StoreFailed> {
-        loop {
-            let Some(id) = self.abandoned.borrow().last().copied() else { return Ok(()) };
-            self.give_up(&id, "abandoned").await?;
-            self.abandoned.borrow_mut().retain(|other| *other != id);
-        }
     }
 }
 

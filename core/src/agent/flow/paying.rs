@@ -6,16 +6,16 @@ use super::super::counters::{Counters, NotHeld, Outcome, Reservation, id_text, i
 use super::super::decide::{Explanation, Outcome as Decided};
 use super::super::event::Event;
 use super::super::holder::Holder;
-use super::super::pay::{Binding, Draft, Signer};
+use super::super::pay::{Binding, Draft, NotSigned, Signer};
 use super::super::receipt::{Receipt, Wrong};
 use super::super::request::Request;
 use super::super::store::{Store, StoreFailed};
 use super::super::wallet::{self, Parts, TokenInfo};
+use super::owed::{Conclusion, Debt};
 use super::{Agent, FetchError, Fetched, NoAnswer, Paid, Response, Wanted, World, keys};
 use crate::json;
 use crate::token::KeySet;
 use serde_json::Value;
-use std::cell::RefCell;
 
 /// Bytes of the answer that is a token in place of a delivery.
 const MAX_TOKEN_BODY: usize = 16 * 1024;
@@ -25,18 +25,6 @@ pub(super) struct Sent<B> {
     pub(super) fetched: Fetched<B>,
     /// Whether the answer is the token alone, with which the call can now be made.
     pub(super) token_alone: bool,
-}
-
-/// A reservation whose payment is not signed yet. If it is dropped, it is to be given back.
-struct Unsigned<'a> {
-    abandoned: &'a RefCell<Vec<[u8; 16]>>,
-    id: Option<[u8; 16]>,
-}
-
-impl Drop for Unsigned<'_> {
-    fn drop(&mut self) {
-        self.abandoned.borrow_mut().extend(self.id.take());
-    }
 }
 
 impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
@@ -51,7 +39,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         let name = id_text(&id);
         let now = self.world.now();
         // From the first write on, a call that is dropped leaves something behind.
-        let mut unsigned = Unsigned { abandoned: &self.abandoned, id: Some(id) };
+        let debt = Debt::of_call(&self.owed, &name);
         let left = self.memory.left(self.kept.read(&self.policy, now).await?.wallet());
         let reserve = |counters: &mut Counters| {
             self.count_visits(counters, now);
@@ -69,11 +57,11 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         let choice = match decision.outcome {
             Decided::Choose(choice) => choice,
             Decided::Deny(denied) => {
-                unsigned.id = None;
+                debt.settle();
                 return Err(FetchError::Denied(denied, explanation));
             }
             Decided::Ask(asked) => {
-                unsigned.id = None;
+                debt.settle();
                 let question = asked.question.ok_or(StoreFailed)?;
                 return Err(FetchError::ApprovalNeeded(question, explanation));
             }
@@ -88,22 +76,26 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             Ok(signature) => draft.finish(&signature).map_err(FetchError::BadSignature),
             Err(why) => Err(FetchError::NotSigned(why)),
         };
-        let payment = match signed {
+        let now = self.world.now();
+        // Whoever signs may take longer than the payment is good for.
+        let in_time = |payment| {
+            if answer::is_in_time(&payment, now) { Ok(payment) } else { Err(FetchError::NotSigned(NotSigned::Failed)) }
+        };
+        let payment = match signed.and_then(in_time) {
             Ok(payment) => payment,
             Err(why) => {
                 self.give_up(&id, why.code()).await?;
-                unsigned.id = None;
+                debt.settle();
                 return Err(why);
             }
         };
         // From here on it may be spent. It is written down before it leaves, so that nothing can make us forget it.
-        let now = self.world.now();
         let sign = |counters: &mut Counters| {
             counters.sign(&self.policy, &id, payment.clone(), now)?;
             Ok(counters.reservation(&id).cloned())
         };
         let signed: Result<_, NotHeld> = self.kept.change(&self.policy, now, sign).await?;
-        unsigned.id = None;
+        debt.settle();
         let Ok(Some(reservation)) = signed else { return Err(FetchError::Store(StoreFailed)) };
         self.world.event(&Event::Signed { id: &name, reservation: &reservation });
         self.send_paid(wanted, request, name, reservation, explanation, false).await
@@ -120,6 +112,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         resumed: bool,
     ) -> Result<Sent<W::Body>, FetchError> {
         let url = request.url.text();
+        let debt = Debt::of_call(&self.owed, &id);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -138,16 +131,16 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
                 self.world.sleep(millis).await;
                 continue;
             }
-            let resource = request.url.resource();
-            let record = |counters: &mut Counters| {
-                if let Some(token) = &answer.token {
-                    let _ = counters.wallet_mut().keep(token, &resource, now);
-                }
-                counters.conclude(&self.policy, &id, &answer.outcome, answer.faults.len(), now).ok()
+            let conclusion = Conclusion {
+                id: id.clone(),
+                outcome: answer.outcome.clone(),
+                faults: answer.faults.len(),
+                token: answer.token.clone(),
+                resource: request.url.resource(),
             };
-            // What cannot be recorded stays as it was: sent, and counted in full.
-            let _ = self.kept.change(&self.policy, now, record).await;
-            let kept = answer.token.as_deref().and_then(|token| TokenInfo::of(token).ok());
+            let written = self.conclude(debt, conclusion).await;
+            let token = answer.token.as_deref().filter(|_| written);
+            let kept = token.and_then(|token| TokenInfo::of(token).ok());
             let repeated = resumed || attempt > 1;
             let paid = Paid {
                 id,

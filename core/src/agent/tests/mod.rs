@@ -5,6 +5,7 @@ mod dropping;
 mod facade;
 mod fetching;
 mod hostile;
+mod keeping;
 mod kit;
 mod mall;
 mod payments;
