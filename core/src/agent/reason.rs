@@ -41,7 +41,7 @@ reasons! {
     WalletCannotPay = "wallet_cannot_pay";
     /// The method or the URL cannot be judged.
     RequestUnreadable = "request_unreadable";
-    /// The request was redirected to another origin.
+    /// The request was redirected to another origin, or by a method other than GET and HEAD.
     Redirected = "redirected";
     /// Another policy is in force.
     PolicyNotAdopted = "policy_not_adopted";

@@ -182,6 +182,14 @@ impl Request {
         (1..=64).contains(&name.len()) && name.bytes().all(fits)
     }
 
+    /// Whether what asks for the payment is what the caller asked: the same URL, or another of its origin by a redirect that
+    /// keeps the method.
+    #[must_use]
+    pub fn stayed(&self) -> bool {
+        let reads = matches!(self.method.as_str(), "GET" | "HEAD");
+        self.asked.as_ref().is_none_or(|asked| reads && asked.origin() == self.url.origin())
+    }
+
     /// Hash of what is asked for: method, URL and body. Two requests with one key are the same request.
     #[must_use]
     pub fn key(&self) -> [u8; 32] {

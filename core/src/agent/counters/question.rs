@@ -3,7 +3,7 @@
 //! A question is a document of everything that was decided about: request, offer, policy, when it expires, and a nonce.
 //! Approvers sign that document, so an approval is good for nothing else. A question is answered once, and gone.
 
-use crate::agent::challenge::Offer;
+use crate::agent::challenge::{Offer, Pass, Terms};
 use crate::agent::policy::Policy;
 use crate::agent::request::{Body, Request};
 use crate::crypto::jws::{self, Jws};
@@ -248,6 +248,33 @@ pub(in crate::agent) fn paying(policy: &Policy, request: &Request, offer: &Offer
         "asset": offer.asset.to_string(),
         "amount": offer.amount.to_string(),
         "payTo": offer.payee.to_string(),
+        "paymentFlow": if offer.upfront { "upfront" } else { "authorization" },
+        "maxTimeoutSeconds": offer.max_timeout_seconds.to_string(),
+        "facilitator": offer.facilitator.map(|address| hex::encode(&address)),
+        "pass": offer.pass.map(sold),
+    })
+}
+
+/// What a pass is good for. Its numbers are the seller's, and those of canonical JSON have an end.
+fn sold(pass: Pass) -> Value {
+    let Pass { terms, bearer, needs_holder, delegations } = pass;
+    json!({
+        "terms": limits(terms),
+        "bearer": bearer.map(limits),
+        "needsHolder": needs_holder,
+        "delegations": delegations.to_string(),
+    })
+}
+
+fn limits(terms: Terms) -> Value {
+    let Terms { calls, budget, bytes, expires_in, rate } = terms;
+    let text = |number: Option<u64>| number.map(|number| number.to_string());
+    json!({
+        "calls": text(calls),
+        "budget": budget.map(|budget| budget.0.to_string()),
+        "bytes": text(bytes),
+        "expiresIn": text(expires_in),
+        "rate": rate.map(|(calls, seconds)| json!({ "calls": calls.to_string(), "seconds": seconds.to_string() })),
     })
 }
 

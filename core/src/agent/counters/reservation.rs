@@ -78,9 +78,28 @@ pub struct Reservation {
     /// Where the offer stood in its challenge, for how long the payment is good, whether a contract pays.
     chosen: (usize, u64, bool),
     price_key: String,
-    duplicate_key: String,
+    pub(super) duplicate_key: String,
+    /// What it has changed, to be put back if it is freed.
+    #[serde(default, skip_serializing_if = "Before::is_empty")]
+    pub(super) before: Before,
     /// Whether the seller's word counts on what was charged.
     trusted: bool,
+}
+
+/// What was remembered before a reservation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Before {
+    /// When something was last paid, by cooldown.
+    pub(super) cooldowns: Vec<(String, Option<u64>)>,
+    /// Until when the reservation is remembered as a duplicate, and until when another one was.
+    pub(super) duplicate: Option<(u64, Option<u64>)>,
+}
+
+impl Before {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How far a reservation has come.
@@ -289,13 +308,14 @@ impl Counters {
             request: hex::encode(&request.key()),
             draws,
             chosen: (choice.offer, choice.valid_seconds, choice.contract),
-            price_key: price_key(request, unit),
+            price_key: price_key(request, offer, unit),
             duplicate_key: choice.duplicate_key.clone(),
+            before: Before::default(),
             trusted: choice.trusted,
         };
         let duplicate =
             policy.duplicates.map(|(seconds, _)| (choice.duplicate_key.as_str(), now.saturating_add(seconds)));
-        let facts = Facts { offer, subject: &choice.subject, cooldowns: &choice.cooldowns, duplicate };
+        let facts = Facts { subject: &choice.subject, cooldowns: &choice.cooldowns, duplicate };
         self.hold(key, reservation, &facts, now);
     }
 
@@ -317,6 +337,8 @@ impl Counters {
         held.lease = lease_of_sent(payment.valid_before, now);
         held.until = payment.valid_before.saturating_add(FINALITY);
         held.payment = Some(payment);
+        let (host, payee, asset) = (held.host.clone(), held.payee.clone(), held.asset.clone());
+        self.met(&host, &payee, &asset);
         Ok(())
     }
 
@@ -423,11 +445,11 @@ impl Counters {
         }
     }
 
-    /// Gives back everything that a reservation has drawn.
+    /// Gives back everything that a reservation has drawn, and takes back what it has changed.
     fn free(&mut self, id: &str) {
         let Some(reservation) = self.take(id) else { return };
         self.give_back(&reservation.draws, |draw| draw.amount);
-        self.forget_recent(&reservation.duplicate_key);
+        self.undo(&reservation);
     }
 
     /// Ends a reservation with this many atomic units spent. More than was signed for cannot be taken.

@@ -293,8 +293,9 @@ impl Counters {
         let approvers = policy.approvers().copied().collect();
         match self.authorised(&document, (approvers, policy.quorum()), true, nonce, now) {
             Ok(()) | Err(None) => {
-                self.frozen.remove(scope);
-                self.faults.retain(|fault| !scope.is_empty() && fault.1 != scope);
+                let stays = |host: &str| !scope.is_empty() && host != scope;
+                self.frozen.retain(|host, _| stays(host));
+                self.faults.retain(|fault| stays(&fault.1));
                 Ok(())
             }
             Err(Some(question)) => Err(Box::new(question)),
@@ -364,9 +365,14 @@ impl Counters {
         self.frozen.get("").or_else(|| self.frozen.get(host)).copied()
     }
 
-    /// The first payee of this host on the offer's network, if there was one.
+    /// The first payee of this host on the offer's network, if there was one: paid, or about to be.
     pub(in crate::agent) fn pin(&self, host: &str, offer: &Offer) -> Option<&str> {
-        self.pins.get(&pin_key(host, offer)).map(String::as_str)
+        let key = pin_key(host, &offer.asset.to_string());
+        let reserved = || {
+            let open = self.open.values().filter(|open| pin_key(&open.host, &open.asset) == key);
+            open.min_by_key(|open| open.at).map(|open| &open.payee)
+        };
+        self.pins.get(&key).or_else(reserved).map(String::as_str)
     }
 
     /// Whether a host, payee or asset (`host h`, …) was paid before.
@@ -478,23 +484,42 @@ impl Counters {
     }
 
     /// Opens a reservation whose amounts are drawn.
-    pub(super) fn hold(&mut self, id: String, reservation: Reservation, facts: &Facts<'_>, now: u64) {
+    pub(super) fn hold(&mut self, id: String, mut reservation: Reservation, facts: &Facts<'_>, now: u64) {
         for key in facts.cooldowns {
-            self.paid_at.insert(key.clone(), now);
+            reservation.before.cooldowns.push((key.clone(), self.paid_at.insert(key.clone(), now)));
         }
         if let Some((key, until)) = facts.duplicate {
-            self.recent.insert(key.to_owned(), until);
-        }
-        self.pins.entry(pin_key(&reservation.host, facts.offer)).or_insert_with(|| facts.offer.payee.to_string());
-        for what in seen_keys(&reservation.host, facts.offer) {
-            if self.seen.len() < MAX_ENTRIES {
-                self.seen.insert(what);
-            }
+            reservation.before.duplicate = Some((until, self.recent.insert(key.to_owned(), until)));
         }
         self.pending.remove(facts.subject);
         self.locks.remove(facts.subject);
         self.visit(&reservation.host, 1, now);
         self.open.insert(id, reservation);
+    }
+
+    /// Remembers whom and what a payment that is signed may be paid to.
+    pub(super) fn met(&mut self, host: &str, payee: &str, asset: &str) {
+        self.pins.entry(pin_key(host, asset)).or_insert_with(|| payee.to_owned());
+        for what in seen_keys(host, payee, asset) {
+            if self.seen.len() < MAX_ENTRIES {
+                self.seen.insert(what);
+            }
+        }
+    }
+
+    /// Takes back what a reservation has changed besides its draws, unless others have changed it since.
+    pub(super) fn undo(&mut self, reservation: &Reservation) {
+        for (key, before) in &reservation.before.cooldowns {
+            if self.paid_at.get(key) == Some(&reservation.at) {
+                put_back(&mut self.paid_at, key, *before);
+            }
+        }
+        let key = &reservation.duplicate_key;
+        if let Some((until, before)) = reservation.before.duplicate
+            && self.recent.get(key) == Some(&until)
+        {
+            put_back(&mut self.recent, key, before);
+        }
     }
 
     /// Counts calls to a host. It advises which offer is cheapest, and decides nothing else.
@@ -567,10 +592,6 @@ impl Counters {
         self.open.iter().filter(|(_, reservation)| test(reservation)).map(|(id, _)| id.clone()).collect()
     }
 
-    pub(super) fn forget_recent(&mut self, key: &str) {
-        self.recent.remove(key);
-    }
-
     /// Begins the lock of a payment, unless it runs.
     pub(super) fn lock(&mut self, subject: &str, now: u64) {
         if self.locks.len() < MAX_ENTRIES {
@@ -620,7 +641,6 @@ impl Counters {
 
 /// What a reservation leaves besides its draws.
 pub(super) struct Facts<'a> {
-    pub(super) offer: &'a Offer,
     pub(super) subject: &'a str,
     pub(super) cooldowns: &'a [String],
     pub(super) duplicate: Option<(&'a str, u64)>,
@@ -667,18 +687,28 @@ pub(in crate::agent) fn host_key(request: &Request) -> String {
     request.url.origin().split_once("://").map_or("", |(_, authority)| authority).to_owned()
 }
 
-/// The key of the last price of a resource.
-pub(in crate::agent) fn price_key(request: &Request, unit: &str) -> String {
-    short(format!("{} {} {unit}", request.method, request.url.resource()))
+/// The key of the last price of a resource: of one call, or of a pass.
+pub(in crate::agent) fn price_key(request: &Request, offer: &Offer, unit: &str) -> String {
+    let what = if offer.pass.is_some() { " pass" } else { "" };
+    short(format!("{} {} {unit}{what}", request.method, request.url.resource()))
 }
 
 /// What may be seen for the first time: host, payee, asset.
-pub(in crate::agent) fn seen_keys(host: &str, offer: &Offer) -> [String; 3] {
-    [short(format!("host {host}")), format!("payee {}", offer.payee), format!("asset {}", offer.asset)]
+pub(in crate::agent) fn seen_keys(host: &str, payee: &str, asset: &str) -> [String; 3] {
+    [short(format!("host {host}")), format!("payee {payee}"), format!("asset {asset}")]
 }
 
-fn pin_key(host: &str, offer: &Offer) -> String {
-    short(format!("{host} eip155:{}", offer.asset.chain))
+/// A host and the network of an asset.
+fn pin_key(host: &str, asset: &str) -> String {
+    let network = asset.split('/').next().unwrap_or_default();
+    short(format!("{host} {network}"))
+}
+
+fn put_back(map: &mut BTreeMap<String, u64>, key: &str, before: Option<u64>) {
+    match before {
+        Some(before) => map.insert(key.to_owned(), before),
+        None => map.remove(key),
+    };
 }
 
 /// `key`, or its hash if it is long.

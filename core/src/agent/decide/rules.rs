@@ -42,7 +42,6 @@ pub(super) fn request(policy: &Policy, request: &Request, counters: &Counters, n
     let host = host_key(request);
     let names = [&request.task, &request.agent];
     let named = names.into_iter().flatten().all(|name| Request::is_name(name));
-    let stayed = request.asked.as_ref().is_none_or(|asked| asked.origin() == request.url.origin());
     let frozen = counters.frozen(&host);
     vec![
         Verdict::unless(counters.is_under(policy), "policy", Effect::Deny, Reason::PolicyNotAdopted)
@@ -50,7 +49,8 @@ pub(super) fn request(policy: &Policy, request: &Request, counters: &Counters, n
         Verdict::unless(from <= now && now < until, "policy", Effect::Deny, Reason::PolicyNotInForce).with("now", now),
         Verdict::unless(!counters.is_ahead(now), "clock", Effect::Deny, Reason::ClockWentBack),
         Verdict::unless(named, "request", Effect::Deny, Reason::RequestUnreadable),
-        Verdict::unless(stayed, "redirect", Effect::Deny, Reason::Redirected).with("origin", request.url.origin()),
+        Verdict::unless(request.stayed(), "redirect", Effect::Deny, Reason::Redirected)
+            .with("origin", request.url.origin()),
         Verdict::unless(frozen.is_none(), "breaker", Effect::Deny, Reason::Frozen).with("host", host),
     ]
 }
@@ -266,7 +266,7 @@ impl<'a> Case<'a> {
             );
         }
         if let Some(bps) = policy.last_bps
-            && let Some(last) = counters.last_price(&price_key(request, policy.unit(money.unit)))
+            && let Some(last) = counters.last_price(&price_key(request, self.offer, policy.unit(money.unit)))
         {
             let verdict =
                 Verdict::unless(money.amount <= above(last, bps), "slippage", Effect::Deny, Reason::PriceAboveLast);
@@ -398,7 +398,8 @@ impl<'a> Case<'a> {
         if !above || approval.first.is_empty() {
             return above;
         }
-        let [host, payee, asset] = seen_keys(&host_key(self.context.request), self.offer);
+        let [host, payee, asset] =
+            seen_keys(&host_key(self.context.request), &self.offer.payee.to_string(), &self.asset);
         approval.first.iter().any(|what| {
             let key = match what {
                 First::Host => &host,
@@ -421,17 +422,17 @@ impl<'a> Case<'a> {
 
     fn locks(&mut self, money: Money) {
         let Context { policy, counters, now, .. } = self.context;
-        for rule in self.covering(&policy.locks) {
+        let exceeds = |above: Money| above.unit == money.unit && money.amount > above.amount;
+        let locks: Vec<_> = self.covering(&policy.locks).filter(|rule| exceeds(rule.says.above)).collect();
+        let Some(longest) = locks.iter().map(|rule| rule.says.seconds).max() else { return };
+        self.name_subject();
+        // They begin together, and stay open together once the longest has opened.
+        let stays = longest.saturating_add(LOCK_STAYS);
+        let since = counters.locked_since(&self.subject).filter(|since| since.saturating_add(stays) > now);
+        self.lock_begins = since.is_none();
+        for rule in locks {
             let above = rule.says.above;
-            if above.unit != money.unit || money.amount <= above.amount {
-                continue;
-            }
-            self.name_subject();
-            let seconds = rule.says.seconds;
-            let opens = counters.locked_since(&self.subject).map(|since| since.saturating_add(seconds));
-            let opens = opens.filter(|opens| opens.saturating_add(LOCK_STAYS) > now);
-            let at = opens.unwrap_or_else(|| now.saturating_add(seconds));
-            self.lock_begins |= opens.is_none();
+            let at = since.unwrap_or(now).saturating_add(rule.says.seconds);
             if at > now {
                 self.retry_at = self.retry_at.max(Some(at));
             }

@@ -40,38 +40,41 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
         receipt::needs_keys(&self.policy, url)
     }
 
-    /// The keys that the origin of `url` serves, no older than so many seconds; none if it serves none, or does not in
-    /// time.
-    pub(super) async fn keys(&self, url: &Url, seconds: u64) -> KeySet {
+    /// The keys that the origin of `url` serves, no older than so many seconds; none if it serves none. `None` if it does
+    /// not answer in time: that says nothing of its keys, and the next call asks again.
+    pub(super) async fn keys(&self, url: &Url, seconds: u64) -> Option<KeySet> {
         let origin = url.origin();
         let now = self.world.now();
         if let Some((at, keys)) = self.keys.0.borrow().get(origin)
             && at.saturating_add(seconds) > now
         {
-            return keys.clone();
+            return Some(keys.clone());
         }
         let fetched = within(self.fetch_keys(origin), self.world.sleep(PATIENCE)).await;
-        let keys = fetched.flatten().unwrap_or_default();
+        let keys = fetched.flatten()?;
         let mut known = self.keys.0.borrow_mut();
         if known.len() >= MAX_ORIGINS && !known.contains_key(origin) {
             let oldest = known.iter().min_by_key(|(_, (at, _))| *at).map(|(origin, _)| origin.clone());
             oldest.and_then(|origin| known.remove(&origin));
         }
         known.insert(origin.to_owned(), (now, keys.clone()));
-        keys
+        Some(keys)
     }
 
+    /// The keys that `origin` serves, which may be none; `None` if there is no answer.
     async fn fetch_keys(&self, origin: &str) -> Option<KeySet> {
         let url = format!("{origin}{PATH}");
         let message = Message { method: "GET", url: &url, headers: &[], body: &[], credential: &[] };
         let response = self.world.send(&message).await.ok()?;
         // From nowhere else: whoever serves the keys decides what is genuine.
         let stayed = Url::parse(&response.url).is_ok_and(|found| found.text() == url);
-        if response.status != 200 || !stayed {
-            return None;
+        match response.status {
+            200 if stayed => {}
+            429 | 500..=599 => return None,
+            _ => return Some(KeySet::default()),
         }
         let (body, _) = self.world.peek(response.body, MAX_BYTES + 1).await;
-        read(&body)
+        Some(read(&body).unwrap_or_default())
     }
 }
 

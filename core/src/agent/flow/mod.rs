@@ -144,7 +144,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             }
             let (mut request, mut challenge) = self.challenged(wanted, response).await?;
             // A redirect within the origin has led to another request, which may have been paid for before.
-            if request.key() != asked.key() && request.url.origin() == asked.url.origin() {
+            if request.key() != asked.key() && request.stayed() {
                 let counters = self.kept.read(&self.policy, self.world.now()).await?;
                 if let Some(sent) = self.resume(wanted, &counters, &request).await? {
                     if std::mem::take(&mut calls_again) && sent.token_alone {
@@ -198,7 +198,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             return Ok((request, challenge));
         }
         let keys = self.keys(&request.url, keys::FRESH).await;
-        Ok((request, challenge.with_keys(keys)))
+        Ok((request, challenge.with_keys(keys.unwrap_or_default())))
     }
 
     /// Whether what would be decided now is to buy a pass.

@@ -208,10 +208,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             (body, response.body) = self.world.peek(response.body, answer::MAX_BYTES).await;
         }
         let needs_keys = answer::needs_keys(&self.policy, &request.url, &response.headers);
-        let mut keys = KeySet::default();
-        if needs_keys {
-            keys = self.keys(&request.url, keys::FRESH).await;
-        }
+        let keys = if needs_keys { self.keys(&request.url, keys::FRESH).await } else { None };
         let read = |keys: &KeySet| {
             let reply = Reply {
                 url: &request.url,
@@ -224,9 +221,12 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
             };
             answer::read(&self.policy, reservation, &reply, self.world.now())
         };
-        let mut answer = read(&keys);
-        if needs_keys && answer.receipts.iter().any(|receipt| receipt.wrong == Some(Wrong::Signer)) {
-            keys = self.keys(&request.url, keys::STALE).await;
+        let answered = keys.is_some();
+        let mut answer = read(&keys.unwrap_or_default());
+        if answered
+            && answer.receipts.iter().any(|receipt| receipt.wrong == Some(Wrong::Signer))
+            && let Some(keys) = self.keys(&request.url, keys::STALE).await
+        {
             answer = read(&keys);
         }
         if !self.purse.keeps_tokens {

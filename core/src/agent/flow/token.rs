@@ -118,7 +118,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
     ) -> Fetched<W::Body> {
         let receipts: Vec<Receipt> = if response.headers.first(call::HEADER).is_some() {
             let keys = if receipt::needs_keys(&self.policy, &request.url) {
-                self.keys(&request.url, keys::FRESH).await
+                self.keys(&request.url, keys::FRESH).await.unwrap_or_default()
             } else {
                 KeySet::default()
             };

@@ -424,12 +424,28 @@ fn a_request_that_is_redirected_within_its_origin_sends_the_same_payment_again_t
         answer.url = format!("{URL}/");
         message.payment().is_none().then_some(answer)
     });
-    let post = Wanted { method: "POST".to_owned(), body: b"x".to_vec(), ..wanted() };
-    for _ in 0..2 {
-        assert!(matches!(run(buyer.fetch(&post)), Err(FetchError::Doubtful(_))));
+    for sent in [4, 8] {
+        assert!(matches!(run(buyer.fetch(&wanted())), Err(FetchError::Doubtful(_))));
+        let payments = street.payments.borrow();
+        assert!(payments.len() == sent && payments.iter().all(|payment| *payment == payments[0]));
     }
-    let payments = street.payments.borrow().clone();
-    assert_eq!((payments.len(), payments[0] == payments[1], used(&buyer)), (2, true, 10_000));
+    assert_eq!(used(&buyer), 10_000);
+}
+
+#[test]
+fn a_request_whose_method_a_redirect_may_change_is_not_paid_for_at_another_url() {
+    let (buyer, street, _) = ready(json!({}), |message| {
+        let mut answer = demand(message, &[offer(json!({}))]);
+        answer.url = format!("{URL}/created");
+        Some(if message.payment().is_some() { settled(message) } else { answer })
+    });
+    let post = Wanted { method: "POST".to_owned(), body: b"x".to_vec(), ..wanted() };
+    let Err(FetchError::Denied(denied, _)) = run(buyer.fetch(&post)) else { panic!() };
+    assert_eq!((denied.reasons, street.payments.borrow().len()), (vec![Reason::Redirected], 0));
+    let head = Wanted { method: "HEAD".to_owned(), ..wanted() };
+    assert!(run(buyer.fetch(&head)).is_ok() && run(buyer.fetch(&wanted())).is_ok());
+    let there = Wanted { url: format!("{URL}/created"), ..post };
+    assert!(run(buyer.fetch(&there)).is_ok());
 }
 
 #[test]

@@ -11,4 +11,5 @@ mod mall;
 mod payments;
 mod properties;
 mod receipts;
+mod remembering;
 mod tokens;

@@ -247,3 +247,22 @@ fn an_offer_that_must_be_signed_is_by_a_key_that_its_own_origin_serves() {
     assert_eq!(fetched(&seller, None).unwrap(), []);
     assert_eq!(fetched(&seller, Some("\"amount\":\"10001\"")).unwrap_err().code(), "offer_unsigned");
 }
+
+#[test]
+fn a_key_set_that_did_not_come_is_asked_for_by_the_next_call() {
+    for failure in [None, Some(503), Some(429)] {
+        let mall = mall(json!({}));
+        let mut asked = 0;
+        mall.tampers(move |message: &Message<'_>, response| {
+            asked += usize::from(message.url.ends_with("jwks.json"));
+            let fails = message.url.ends_with("jwks.json") && asked == 1;
+            if fails { failure.map(|status| Response { status, ..response }) } else { Some(response) }
+        });
+        let buyer = mall.bearer(&Memory::default());
+        let signers = || {
+            let paid = run(buyer.fetch(&Wanted::get(URL))).unwrap().paid.unwrap();
+            paid.receipts.iter().filter(|receipt| receipt.signer.is_some()).count()
+        };
+        assert_eq!([signers(), signers()], [0, 2], "{failure:?}");
+    }
+}
