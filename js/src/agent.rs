@@ -5,19 +5,23 @@ mod read;
 mod told;
 mod world;
 
-use call::Call;
+use call::{Call, Withdrawn};
 use farebox_core::agent::pay::SessionKey;
 use farebox_core::agent::policy::Policy;
 use farebox_core::agent::purse::{Account, Purse};
-use farebox_core::agent::{Agent as Core, World, facade, tell};
+use farebox_core::agent::{Agent as Core, Event, World, facade, tell};
 use farebox_core::crypto::keys::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use world::{Blobs, Hand, Outside, Ring};
+use world::{Blobs, Hand, Key, Outside, Ring};
 use zeroize::Zeroizing;
+
+/// Seconds after its signature within which nobody else sends a payment: the counters leave it to its call for half of the time
+/// that it is good for, and what is good for less than twice this is sent by nobody else.
+const OURS: u64 = 5;
 
 type Buyer = Core<Outside, Blobs, Hand, Ring>;
 
@@ -33,7 +37,7 @@ pub struct Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if let Hand::Key(_, closed) = &self.hand {
+        if let Key::Here(_, closed) = &self.hand.key {
             closed.set(true);
         }
     }
@@ -67,14 +71,14 @@ impl Agent {
         let (secret, holder_secret) = (secret.map(Zeroizing::new), holder_secret.map(Zeroizing::new));
         let policy = load(policy)?;
         let mut purse = facade::purse(accounts).map_err(|why| JsValue::from_str(&why))?;
-        let mut hand = Hand::Wallet;
+        let mut signs = Key::Wallet;
         if let Some(secret) = secret {
             let key = session_key(&secret)?;
             let address = key.address();
             if !purse.accounts.iter().any(|account| account.address == address) {
                 purse.accounts.push(Account::of_key(address));
             }
-            hand = Hand::Key(Rc::new(key), Rc::default());
+            signs = Key::Here(Rc::new(key), Rc::default());
         }
         let ring = match (holder, holder_secret) {
             (_, Some(secret)) => Ring::Key(Rc::new(holder_key(&secret)?)),
@@ -82,6 +86,7 @@ impl Agent {
             (None, None) => Ring::Nobody,
         };
         let outside = Outside { clock, hears, policy: Rc::new(RefCell::new(policy.clone())) };
+        let hand = Hand { key: signs, outside: outside.clone() };
         let core = Core::new(policy, purse.clone(), outside.clone(), Blobs, hand.clone()).with_holder(ring.clone());
         Ok(Self { core: RefCell::new(Rc::new(core)), purse, outside, hand, ring })
     }
@@ -95,13 +100,21 @@ impl Agent {
     /// everything else.
     pub fn fetch(&self, call: Call, wanted: &str, body: Vec<u8>) {
         let core = Rc::clone(&self.core.borrow());
+        let outside = self.outside.clone();
         let wanted = read::wanted(wanted, body);
         call::begin(call, async move {
             let wanted = match wanted {
                 Ok(wanted) => wanted,
                 Err(why) => return (told::error("request_unreadable", why).to_string(), None),
             };
-            match core.fetch(&wanted).await {
+            let fetched = match call::unless_withdrawn(core.fetch(&wanted)).await {
+                Ok(fetched) => fetched,
+                Err(payment) => {
+                    take_back(&core, &outside, &payment).await;
+                    return (told::error("aborted", "nobody waited for it any more").to_string(), None);
+                }
+            };
+            match fetched {
                 Ok(fetched) => (tell::fetched(core.policy(), &fetched).to_string(), Some(fetched.response.body)),
                 Err(why) => (told::failed(core.policy(), &why).to_string(), None),
             }
@@ -270,6 +283,16 @@ impl Agent {
     fn work<F: Future<Output = Value> + 'static>(&self, call: Call, task: impl FnOnce(Rc<Buyer>) -> F + 'static) {
         let work = task(Rc::clone(&self.core.borrow()));
         call::begin(call, async move { (work.await.to_string(), None) });
+    }
+}
+
+/// Gives back what was reserved for a payment that never left and is forgotten here. This is so only as long as no other
+/// process can have found it in the store and sent it: later it stays what it is there.
+async fn take_back(core: &Buyer, outside: &Outside, payment: &Withdrawn) {
+    let late = || outside.now() >= payment.signed_at.saturating_add(OURS);
+    let freed = call::unless_late(core.evidence(&payment.id, None), late).await;
+    if matches!(freed, Some(Ok(Ok(())))) {
+        outside.event(&Event::GivenUp { id: &payment.id, why: "abandoned" });
     }
 }
 

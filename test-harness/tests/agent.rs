@@ -51,6 +51,12 @@ async fn the_agent_keeps_shows_and_delegates_tokens_asks_for_approval_and_takes_
     agent::methods(&agents, &filter).await.unwrap();
 }
 
+#[test]
+fn callers_that_leave_and_stores_that_fail_cost_nothing_and_leave_nothing_behind() {
+    let (_, workers, package) = made();
+    eprintln!("{}", installs::on_node(&workers, &package, "node-agent.test.mjs").unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn challenges_that_mean_ill_are_refused_for_the_right_reason_before_anything_is_signed() {
     let (tools, _, package) = made();

@@ -95,7 +95,7 @@ async fn the_package_installs_into_other_projects_and_its_readme_runs_as_written
 #[test]
 fn the_gate_keeps_its_rules_on_node() {
     let (_, workers, package) = made();
-    eprintln!("{}", installs::on_node(&workers, &package).unwrap());
+    eprintln!("{}", installs::on_node(&workers, &package, "node.test.mjs").unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,12 @@ impl World for Outside {
 
     async fn send(&self, message: &Message<'_>) -> Result<Response<JsValue>, NoAnswer> {
         let call = call::current().ok_or(NoAnswer)?;
+        if !message.credential.is_empty() {
+            if call::withdrawn().is_some() {
+                return std::future::pending().await; // `call::unless_withdrawn` ends it here
+            }
+            call::leaves();
+        }
         let (id, promise) = executor::promise();
         let fields = message.headers.iter().chain(message.credential);
         let headers = fields.flat_map(|(name, value)| [name.clone(), value.clone()]).collect();
@@ -74,6 +80,11 @@ impl World for Outside {
     }
 
     fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Signed { id, .. } => call::written(id),
+            Event::Sent { .. } if call::withdrawn().is_some() => return,
+            _ => {}
+        }
         if self.hears
             && let Some(call) = call::current()
         {
@@ -111,18 +122,37 @@ impl Store for Blobs {
     }
 }
 
-/// Who signs.
+/// Who signs, and by which clock.
 #[derive(Clone)]
-pub(super) enum Hand {
-    /// A key that lives here, and whether the agent is closed: then it signs no more.
-    Key(Rc<SessionKey>, Rc<Cell<bool>>),
-    /// The wallet of the call.
+pub(super) struct Hand {
+    pub(super) key: Key,
+    pub(super) outside: Outside,
+}
+
+/// Whose key signs.
+#[derive(Clone)]
+pub(super) enum Key {
+    /// One that lives here, and whether the agent is closed: then it signs no more.
+    Here(Rc<SessionKey>, Rc<Cell<bool>>),
+    /// That of the call's wallet.
     Wallet,
 }
 
 impl Signer for Hand {
     async fn sign(&self, draft: &Draft) -> Result<Vec<u8>, NotSigned> {
-        if let Self::Key(key, closed) = self {
+        // Nobody waits for what it would pay for.
+        if call::current().is_some_and(|call| call.gone()) {
+            return Err(NotSigned::Declined);
+        }
+        let signature = self.key.sign(draft).await?;
+        call::signed(self.outside.now());
+        Ok(signature)
+    }
+}
+
+impl Key {
+    async fn sign(&self, draft: &Draft) -> Result<Vec<u8>, NotSigned> {
+        if let Self::Here(key, closed) = self {
             return if closed.get() { Err(NotSigned::Failed) } else { key.sign(draft).await };
         }
         let call = call::current().ok_or(NotSigned::Failed)?;

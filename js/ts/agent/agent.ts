@@ -1,5 +1,5 @@
 // The agent: a policy, a wallet and a store, and requests on their way.
-import { CallSide, discard, type Environment, type Outcome, type Prepared } from "./call.js";
+import { CallSide, discard, unlessAborted, type Environment, type Outcome, type Prepared } from "./call.js";
 import { currentLife, enter, instance } from "./instance.js";
 import { event, explanationText, failure, payment, policyFailure, told } from "./told.js";
 import {
@@ -147,7 +147,10 @@ class Buyer implements Agent {
       const { reply, response } = call.outcome;
       const error = failure(reply, { cause: call.side.cause, response: call.side.last });
       if (error === undefined) return this.#given(method, url, reply, response!);
-      if (error instanceof ApprovalNeeded && asks < ASKS && (await this.#asked(error.question))) continue;
+      if (error instanceof ApprovalNeeded) {
+        discard(call.side.last);
+        if (asks < ASKS && (await this.#asked(error.question, request.signal))) continue;
+      }
       // Whoever has gone does not want to hear of anything else; what was sent stays reserved.
       if (request.signal?.aborted) discard(call.side.last);
       request.signal?.throwIfAborted();
@@ -171,8 +174,8 @@ class Buyer implements Agent {
   }
 
   /** Asks whoever the program asks; whether it is worth trying again. */
-  async #asked(question: Question): Promise<boolean> {
-    const answer = await this.#options.ask?.(question);
+  async #asked(question: Question, signal?: AbortSignal): Promise<boolean> {
+    const answer = await unlessAborted(signal, this.#options.ask?.(question));
     if (answer === undefined) return false;
     if (answer === false) {
       await this.reject(question.digest);
@@ -300,7 +303,7 @@ class Buyer implements Agent {
     begin: (inner: Inner, call: CallSide) => void,
     prepared?: Prepared,
   ): Promise<{ outcome: Outcome; side: CallSide }> {
-    return this.#run(await this.#open(), begin, prepared);
+    return this.#run(await unlessAborted(prepared?.request.signal, this.#open()), begin, prepared);
   }
 
   async #run(
@@ -433,7 +436,24 @@ async function prepare(request: Request, closing: AbortSignal): Promise<Prepared
   closing.throwIfAborted();
   // Not every browser has `Request.body`, so its absence says nothing.
   const none = request.body === null || request.method === "GET" || request.method === "HEAD";
-  const bytes = none ? null : new Uint8Array(await request.arrayBuffer());
+  const bytes = none ? null : await read(request);
   return { request, body: bytes?.length === 0 ? null : bytes };
 }
 
+/** All bytes of a body, of which nothing more is taken when the signal aborts. */
+async function read(request: Request): Promise<Uint8Array<ArrayBuffer>> {
+  const { body, signal } = request;
+  if (!body) return new Uint8Array(await unlessAborted(signal, request.arrayBuffer()));
+  const reader = body.getReader();
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  try {
+    for (;;) {
+      const { done, value } = await unlessAborted(signal, reader.read());
+      if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
+      parts.push(value);
+    }
+  } catch (error) {
+    void reader.cancel(error).catch(() => {});
+    throw error;
+  }
+}

@@ -60,12 +60,17 @@ export class CallSide implements Contract {
     watch(this);
   }
 
+  gone(): boolean {
+    return this.#signal?.aborted ?? false;
+  }
+
   send(id: number, method: string, url: string, headers: string[], secret: boolean): void {
     this.#settleWith(id, this.#send(method, url, headers, secret));
   }
 
   async #send(method: string, url: string, headers: string[], secret: boolean): Promise<[string, Response]> {
     const { request, body } = this.#prepared!;
+    request.signal?.throwIfAborted();
     // The engine asks for a seller's keys by itself.
     if (!secret && url !== request.url) {
       const aside = new Request(url, { method, headers: pairs(headers), signal: request.signal ?? null });
@@ -127,21 +132,15 @@ export class CallSide implements Contract {
     const { wallet } = this.#environment;
     if (wallet === undefined) throw "no wallet";
     this.#environment.signing(this.#prepared!, account, typedData, digest);
-    const signal = this.#signal;
-    let gone: (() => void) | undefined;
-    const leaves = new Promise<never>((_, reject) => {
-      gone = () => reject({ code: 4001 });
-      if (signal?.aborted) gone();
-      signal?.addEventListener("abort", gone);
-    });
     try {
-      return bytesOf(await Promise.race([wallet.sign(account, typedData, digest), leaves]));
+      // Who hears of it may have aborted the call.
+      this.#signal?.throwIfAborted();
+      return bytesOf(await unlessAborted(this.#signal, wallet.sign(account, typedData, digest)));
     } catch (error) {
       this.cause = error;
+      if (this.gone()) throw "declined";
       const code = (error as { code?: unknown } | null)?.code;
       throw code === 4001 || code === "ACTION_REJECTED" ? "declined" : "failed";
-    } finally {
-      signal?.removeEventListener("abort", gone!);
     }
   }
 
@@ -179,6 +178,19 @@ export class CallSide implements Contract {
       },
     );
   }
+}
+
+/** What comes of a promise, or the signal's reason as soon as it aborts. */
+export function unlessAborted<T>(signal: AbortSignal | null | undefined, promise: PromiseLike<T> | T): Promise<T> {
+  // Not every runtime's requests have one.
+  if (!signal) return Promise.resolve(promise);
+  return new Promise((resolve, reject) => {
+    const gone = () => reject(signal.reason);
+    if (signal.aborted) gone();
+    signal.addEventListener("abort", gone);
+    const over = () => signal.removeEventListener("abort", gone);
+    Promise.resolve(promise).then(resolve, reject).finally(over);
+  });
 }
 
 /** Lets go of a response that nobody reads. */

@@ -28,7 +28,8 @@ export interface AgentOptions {
   /**
    * Is asked when somebody must approve a payment, and its answer is used at once: `true` (the person said yes), `false`
    * (no), or approvals that the policy's approvers signed. Without it, or while it gives `undefined`, the call fails with
-   * an {@link ApprovalNeeded}. It must ask a person, and never a model.
+   * an {@link ApprovalNeeded}. It must ask a person, and never a model. What it answers once the call's signal has aborted
+   * counts for nothing.
    */
   ask?: (question: Question) => Promise<boolean | string | string[] | undefined>;
   /** Hears of everything as it happens. Must not throw. */

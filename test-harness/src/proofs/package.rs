@@ -288,14 +288,13 @@ pub fn example(workers: &WorkerTools, package: &Package) -> Result<String> {
     bail!("no tests")
 }
 
-/// Runs the tests of `workers/node.test.mjs`, on Node, with the package and the tools of the rig.
+/// Runs the tests of a script of `workers/`, on Node, with the package and the tools of the rig.
 ///
 /// # Errors
 /// If one fails; with what was printed.
-pub fn on_node(workers: &WorkerTools, package: &Package) -> Result<String> {
+pub fn on_node(workers: &WorkerTools, package: &Package, script: &str) -> Result<String> {
     let dir = tempfile::Builder::new().prefix("farebox-node-").tempdir()?;
     link_packages(workers, package, dir.path())?;
-    let script = "node.test.mjs";
     fs::copy(workspace_dir().join("test-harness/workers").join(script), dir.path().join(script))?;
     let mut node = Command::new("node");
     node.args(["--no-warnings", "--test", "--test-reporter=spec", script]).current_dir(dir.path());

@@ -1,0 +1,192 @@
+// The agent on Node, with callers that leave, people who do not answer, and stores that fail, at a seller that takes
+// every payment.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createAgent, memoryStore, sessionKey, viemWallet } from "farebox/agent";
+import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
+
+const URL_PAID = "https://api.example.com/dear";
+const USDC = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
+const encoded = (json) => Buffer.from(JSON.stringify(json)).toString("base64");
+const required = encoded({
+  x402Version: 2,
+  error: "Payment required",
+  resource: { url: URL_PAID },
+  accepts: [
+    {
+      scheme: "exact",
+      network: "eip155:84532",
+      amount: "10000",
+      asset: USDC,
+      payTo: "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+      maxTimeoutSeconds: 300,
+      extra: { name: "USDC", version: "2" },
+    },
+  ],
+});
+const policy = {
+  version: 1,
+  assets: [{ asset: `eip155:84532/erc20:${USDC}`, unit: "usd" }],
+  allow: [{ match: { hosts: ["api.example.com"] } }],
+  caps: [{ max: "0.05 usd" }],
+  budgets: [{ name: "day", max: "1 usd", seconds: 86_400 }],
+};
+
+/** A seller, and the payments that came. */
+function seller() {
+  const payments = [];
+  const fetch = async (request) => {
+    const payment = request.headers.get("payment-signature");
+    if (payment === null) return new Response("{}", { status: 402, headers: { "payment-required": required } });
+    payments.push(payment);
+    const settled = { success: true, transaction: "0xab", network: "eip155:84532", payer: wallet.address };
+    return new Response("dear", { headers: { "payment-response": encoded(settled) } });
+  };
+  return { fetch, payments };
+}
+
+const secret = generatePrivateKey();
+const wallet = privateKeyToAccount(secret);
+
+/** An agent with a session key, its events by type, and its seller's payments. */
+function buyer(options = {}) {
+  const { fetch, payments } = seller();
+  const events = [];
+  const agent = createAgent({
+    policy,
+    wallet: sessionKey(secret),
+    store: memoryStore(),
+    fetch,
+    ...options,
+    onEvent(event) {
+      events.push(event.type);
+      options.onEvent?.(event);
+    },
+  });
+  return { agent, payments, events };
+}
+
+/** Fails if a promise is not settled soon. */
+async function soon(promise) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("it hangs")), 5_000)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+async function unspent(agent) {
+  const [left, open] = [await agent.left(), await agent.open()];
+  assert.deepEqual([left[0].used, open], ["0", []]);
+}
+
+/** A promise of what somebody does who never does it. */
+const never = () => new Promise(() => {});
+
+for (const moment of ["reserved", "signed", "sending"]) {
+  test(`a caller who leaves at the event "${moment}" has paid nothing, and nothing is counted`, async () => {
+    const controller = new AbortController();
+    const leaves = ({ type }) => type === moment && controller.abort(new Error("gone"));
+    const { agent, payments, events } = buyer({ onEvent: leaves });
+    await assert.rejects(soon(agent.fetch(URL_PAID, { signal: controller.signal })), /^Error: gone$/);
+    assert.deepEqual(payments, []);
+    await unspent(agent);
+    assert.equal(events.includes("signed"), moment !== "reserved");
+    assert.equal(events.includes("sending"), moment === "sending");
+    assert.equal(events.at(-1), "givenUp");
+    assert.equal((await agent.fetch(URL_PAID)).status, 200);
+    assert.equal(payments.length, 1);
+  });
+}
+
+test("a caller who leaves while the payment is written down has paid nothing, and nothing is counted", async () => {
+  const controller = new AbortController();
+  let signing = false;
+  const store = memoryStore();
+  const swap = (expected, bytes) => {
+    if (signing) controller.abort();
+    return store.swap(expected, bytes);
+  };
+  const { agent, payments, events } = buyer({
+    store: { ...store, swap },
+    onEvent: ({ type }) => (signing = type === "reserved"),
+  });
+  await assert.rejects(soon(agent.fetch(URL_PAID, { signal: controller.signal })), { name: "AbortError" });
+  assert.deepEqual(payments, []);
+  assert(events.includes("signed") && !events.includes("sending"), events.join());
+  await unspent(agent);
+});
+
+test("a payment that was taken back so late that another may have sent it stays what it is", async () => {
+  const controller = new AbortController();
+  let now = Date.now();
+  const { agent, payments } = buyer({
+    clock: () => now,
+    onEvent({ type }) {
+      if (type !== "signed") return;
+      now += 90_000;
+      controller.abort();
+    },
+  });
+  await assert.rejects(soon(agent.fetch(URL_PAID, { signal: controller.signal })), { name: "AbortError" });
+  assert.deepEqual(payments, []);
+  assert.deepEqual((await agent.open()).map(({ stage }) => stage), ["sent"]);
+});
+
+test("what was sent when the caller left is doubtful, and the same request sends the same payment", async () => {
+  const controller = new AbortController();
+  const { fetch, payments } = seller();
+  let answers = false;
+  const slow = async (request) => {
+    const response = await fetch(request);
+    if (response.status === 402 || answers) return response;
+    controller.abort();
+    throw controller.signal.reason;
+  };
+  const { agent, events } = buyer({ fetch: slow });
+  await assert.rejects(soon(agent.fetch(URL_PAID, { signal: controller.signal })), { name: "AbortError" });
+  assert.deepEqual((await agent.open()).map(({ stage }) => stage), ["doubtful"]);
+  assert.equal(payments.length, 1);
+  answers = true;
+  assert.equal((await agent.fetch(URL_PAID)).status, 200);
+  assert(events.includes("resumed"));
+  assert.deepEqual(payments, [payments[0], payments[0]]);
+});
+
+test("a wallet is not asked by a caller who has left", async () => {
+  for (const moment of ["reserved", "signing"]) {
+    let asked = 0;
+    const controller = new AbortController();
+    const counting = { address: wallet.address, signTypedData: (data) => (asked++, wallet.signTypedData(data)) };
+    const leaves = ({ type }) => type === moment && controller.abort();
+    const { agent } = buyer({ wallet: viemWallet(counting), onEvent: leaves });
+    await assert.rejects(soon(agent.fetch(URL_PAID, { signal: controller.signal })), { name: "AbortError" });
+    assert.equal(asked, 0, moment);
+    await unspent(agent);
+  }
+});
+
+test("a call ends with its signal whoever is waited for: the approver, the wallet, the body", async () => {
+  const timeout = () => ({ signal: AbortSignal.timeout(50) });
+  const asking = buyer({ policy: { ...policy, approvals: [{ above: "0.005 usd" }] }, ask: never });
+  await assert.rejects(soon(asking.agent.fetch(URL_PAID, timeout())), { name: "TimeoutError" });
+  await unspent(asking.agent);
+
+  const accounts = { accounts: never, sign: never };
+  await assert.rejects(soon(buyer({ wallet: accounts }).agent.fetch(URL_PAID, timeout())), { name: "TimeoutError" });
+  await assert.rejects(soon(buyer({ wallet: accounts }).agent.quote(URL_PAID, timeout())), { name: "TimeoutError" });
+
+  let cancelled;
+  const body = new ReadableStream({ pull: never, cancel: (reason) => void (cancelled = reason) });
+  const init = { method: "POST", body, ...timeout() };
+  await assert.rejects(soon(buyer().agent.fetch(URL_PAID, init)), { name: "TimeoutError" });
+  assert.equal(cancelled?.name, "TimeoutError");
+});
+
+test("a body that is a stream is sent whole, with the payment as well", async () => {
+  const { fetch, payments } = seller();
+  const bodies = [];
+  const { agent } = buyer({ fetch: async (request) => (bodies.push(await request.clone().text()), fetch(request)) });
+  const body = new Blob(["one, ", "two, ".repeat(50_000), "three"]);
+  assert.equal((await agent.fetch(URL_PAID, { method: "POST", body: body.stream() })).status, 200);
+  assert.deepEqual(bodies, [await body.text(), await body.text()]);
+  assert.equal(payments.length, 1);
+});
