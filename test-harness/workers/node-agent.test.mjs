@@ -2,7 +2,7 @@
 // every payment.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createAgent, memoryStore, sessionKey, viemWallet } from "farebox/agent";
+import { createAgent, holderKey, memoryStore, sessionKey, viemWallet } from "farebox/agent";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 
 const URL_PAID = "https://api.example.com/dear";
@@ -189,4 +189,28 @@ test("a body that is a stream is sent whole, with the payment as well", async ()
   assert.equal((await agent.fetch(URL_PAID, { method: "POST", body: body.stream() })).status, 200);
   assert.deepEqual(bodies, [await body.text(), await body.text()]);
   assert.equal(payments.length, 1);
+});
+
+test("keys outlive a store that fails, and a wallet that is not there yet", async () => {
+  const holder = () => holderKey(new Uint8Array(32).fill(7));
+  for (const failing of ["load", "swap"]) {
+    const store = memoryStore();
+    let failures = 1;
+    const faulty = (...given) => {
+      if (failures-- > 0) throw new Error("EMFILE");
+      return store[failing](...given);
+    };
+    const { agent, payments } = buyer({ holder: holder(), store: { ...store, [failing]: faulty } });
+    await assert.rejects(agent.fetch(URL_PAID), { code: "store" });
+    assert.equal((await agent.fetch(URL_PAID)).status, 200);
+    assert.equal(payments.length, 1);
+    assert.equal((await agent.holder()).kty, "OKP");
+  }
+  let there = false;
+  const late = viemWallet(wallet);
+  const accounts = () => (there ? late.accounts() : Promise.reject(new Error("locked")));
+  const { agent } = buyer({ holder: holder(), wallet: { ...late, accounts } });
+  await assert.rejects(agent.fetch(URL_PAID), /locked/);
+  there = true;
+  assert.equal((await agent.fetch(URL_PAID)).status, 200);
 });

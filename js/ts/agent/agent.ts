@@ -331,24 +331,35 @@ class Buyer implements Agent {
       this.#inner = this.#opening = undefined;
     }
     this.#opening ??= this.#begin().catch((error: unknown) => {
-      // A wallet that was not there may be there the next time; a key that was taken is not.
-      if (!this.#holdsKey) this.#opening = undefined;
+      // A wallet or a store that was not there may be there the next time; a key that was taken is not.
+      if (!this.#holdsKey || this.#inner !== undefined) this.#opening = undefined;
       throw error;
     });
     return this.#opening;
   }
 
   async #begin(): Promise<Inner> {
-    const { wallet, holder, store, clock, onEvent } = this.#options;
+    const inner = this.#inner ?? (await this.#make());
+    const { store } = this.#options;
+    if (store.beginsAnew === true) replyOf(await this.#run(inner, (inner, call) => inner.begin(call)));
+    await this.#takeUp(inner);
+    return inner;
+  }
+
+  async #make(): Promise<Inner> {
+    const { wallet, holder, clock, onEvent } = this.#options;
     const hears = onEvent !== undefined;
     const wasm = instance();
-    const secrets = [wallet?.secret?.(), holder?.secret?.()] as const;
-    this.#holdsKey ||= secrets.some((secret) => secret !== undefined);
+    const secret = wallet?.secret?.();
+    this.#holdsKey ||= secret !== undefined;
+    let holderSecret: Uint8Array | undefined;
     let inner: Inner;
     try {
-      const [secret, holderSecret] = secrets;
       const own = secret === undefined ? undefined : wasm.address_of(secret);
       const accounts = JSON.stringify({ accounts: (await wallet?.accounts(own)) ?? [], keeps_tokens: true });
+      // Not before the wallet is there, which may take more than one call.
+      holderSecret = holder?.secret?.();
+      this.#holdsKey ||= holderSecret !== undefined;
       if (holderSecret !== undefined) this.#holder = wasm.holder_of(holderSecret);
       else if (holder !== undefined) this.#holder = JSON.stringify(await holder.jwk());
       const policy = this.#policy;
@@ -356,7 +367,8 @@ class Buyer implements Agent {
     } catch (error) {
       throw policyFailure(error);
     } finally {
-      for (const secret of secrets) secret?.fill(0);
+      secret?.fill(0);
+      holderSecret?.fill(0);
     }
     if (this.#closing.signal.aborted) {
       inner.free();
@@ -364,8 +376,6 @@ class Buyer implements Agent {
     }
     this.#life = currentLife();
     this.#inner = inner;
-    if (store.beginsAnew === true) replyOf(await this.#run(inner, (inner, call) => inner.begin(call)));
-    await this.#takeUp(inner);
     return inner;
   }
 
