@@ -20,6 +20,7 @@ declare module "node:fs/promises" {
   export function readdir(path: string): Promise<string[]>;
   export function readFile(path: string): Promise<Uint8Array<ArrayBuffer>>;
   export function readFile(path: string, encoding: "utf8"): Promise<string>;
+  export function stat(path: string): Promise<{ mtimeMs: number }>;
   export function unlink(path: string): Promise<void>;
   export function writeFile(path: string, data: string | Uint8Array, options: object): Promise<void>;
 }

@@ -1,8 +1,12 @@
 // The agent on Node, with callers that leave, people who do not answer, and stores that fail, at a seller that takes
 // every payment.
 import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, rm, rmdir, utimes, writeFile } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { createAgent, holderKey, memoryStore, sessionKey, viemWallet } from "farebox/agent";
+import { fileStore } from "farebox/agent/file";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 
 const URL_PAID = "https://api.example.com/dear";
@@ -214,3 +218,64 @@ test("keys outlive a store that fails, and a wallet that is not there yet", asyn
   there = true;
   assert.equal((await agent.fetch(URL_PAID)).status, 200);
 });
+
+/** Runs `work` with a folder of its own. */
+async function inFolder(work) {
+  const folder = await mkdtemp(join(tmpdir(), "farebox-store-"));
+  return work(folder).finally(() => rm(folder, { recursive: true, force: true }));
+}
+
+test("a folder that cannot be made or used at first is made and used later", () =>
+  inFolder(async (folder) => {
+    const parent = join(folder, "parent");
+    await writeFile(parent, "");
+    const store = fileStore(join(parent, "counters"));
+    await assert.rejects(store.load(), { code: "ENOTDIR" });
+    await rm(parent);
+    assert.equal(await store.load(), undefined);
+
+    // What a process has left that is no longer there, and cannot be removed.
+    const stuck = join(folder, `user-${encodeURIComponent(hostname())}-999999999-0-stuck`);
+    await mkdir(stuck);
+    const other = fileStore(folder);
+    await assert.rejects(other.load());
+    await rmdir(stuck);
+    assert.equal(await other.load(), undefined);
+    assert.equal(await other.alone(), true);
+    assert.equal((await readdir(folder)).filter((name) => name.startsWith("user-")).length, 1);
+  }));
+
+test("revisions that were replaced long ago are removed by whoever writes, and no others", () =>
+  inFolder(async (folder) => {
+    const bytes = (text) => new TextEncoder().encode(text);
+    const revisions = async () =>
+      (await readdir(folder)).flatMap((name) => /^counters-(\d+)$/.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
+    const write = async () => {
+      // A process that does no more than this.
+      const store = fileStore(folder, { sync: false });
+      const version = (await store.load())?.version;
+      assert.equal(await store.swap(version, bytes(`after ${version}`)), true);
+    };
+    for (let run = 0; run < 100; run += 1) await write();
+    assert.equal((await revisions()).length, 100);
+    const ago = (seconds) => new Date(Date.now() - seconds * 1000);
+    // The last has replaced the one before just now.
+    for (let revision = 1; revision < 100; revision += 1) await utimes(join(folder, `counters-${revision}`), ago(60), ago(60));
+    await write();
+    assert.deepEqual((await revisions())[0], 65, "a bounded number at once");
+    await write();
+    assert.deepEqual(await revisions(), [99, 100, 101, 102]);
+    const { bytes: kept, version } = await fileStore(folder).load();
+    assert.deepEqual([version, new TextDecoder().decode(kept)], ["102", "after 101"]);
+
+    // Who has read a revision does not write on it once others could have removed the next one.
+    const slow = fileStore(folder, { sync: false });
+    const read = (await slow.load()).version;
+    await write();
+    assert.equal(await slow.swap(read, bytes("late")), false);
+    const [asleep, now] = [fileStore(folder, { sync: false }), Date.now];
+    const before = (await asleep.load()).version;
+    Date.now = () => now() + 3_600_000;
+    const written = await asleep.swap(before, bytes("late")).finally(() => (Date.now = now));
+    assert.equal(written, false, "the machine slept");
+  }));

@@ -4,9 +4,11 @@
 // which is made only if the name is free: of two processes that expect the same revision, one writes, and a process that
 // is killed at any moment leaves either the one or the other. There is no lock that a process could take with it.
 //
-// Old revisions must not vanish while somebody may still try to write the one after: that name would be free again. So a
-// process removes only what it has seen replaced for a while, and does not write on what it has read before that.
-import { link, mkdir, open, readdir, readFile, unlink, writeFile } from "node:fs/promises";
+// Old revisions must not vanish while somebody may still try to write the one after: that name would be free again. The file
+// of revision n + 1 is made by who has read n, and nobody has found n - 1 to be the newest since. So whoever writes removes
+// revision n once that file is older than a while, by the clock of the file system alone; and nobody writes on what was read
+// longer ago than a shorter while, by any clock.
+import { link, mkdir, open, readdir, readFile, stat, unlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { pid, kill } from "node:process";
@@ -14,8 +16,10 @@ import type { Store } from "./types.js";
 
 /** Milliseconds for which a revision that was read may be written on. */
 const FRESH = 5_000;
-/** Milliseconds after which a revision that was seen replaced is removed. */
+/** Milliseconds for which a revision stays that has been replaced. */
 const REPLACED = 20_000;
+/** The most revisions that are removed by one that is written. */
+const REMOVED = 64;
 /** Milliseconds after which a process of another machine that shares the folder no longer counts as there. */
 const FOREIGN = 86_400_000;
 const NAME = /^counters-(\d{1,15})$/;
@@ -31,34 +35,33 @@ export interface FileStoreOptions {
 
 /** Counters in the folder `directory`, which is made if it is not there, for this user alone. */
 export function fileStore(directory: string, { sync = true }: FileStoreOptions = {}): Store {
-  /** Revisions that were seen replaced, and when. */
-  const replaced = new Map<number, number>();
-  let read = { revision: -1, at: 0 };
-  let made: Promise<unknown> | undefined;
+  let read = { revision: -1, at: [0, 0] };
   let parts = 0;
-  const present = () => (made ??= mkdir(directory, { recursive: true, mode: 0o700 }));
   const path = (revision: number) => join(directory, `counters-${revision}`);
-  const newest = async () => {
+  const present = once(() => mkdir(directory, { recursive: true, mode: 0o700 }));
+  const revisions = async () => {
     await present();
-    const revisions = (await readdir(directory)).flatMap((name) => NAME.exec(name)?.[1] ?? []).map(Number);
-    const last = Math.max(0, ...revisions);
-    const now = performance.now();
-    for (const revision of revisions) {
-      if (revision === last) continue;
-      const since = replaced.get(revision);
-      if (since === undefined) replaced.set(revision, now);
-      else if (now - since > REPLACED) {
-        replaced.delete(revision);
-        await unlink(path(revision)).catch(gone);
-      }
-    }
-    return last;
+    return (await readdir(directory)).flatMap((name) => NAME.exec(name)?.[1] ?? []).map(Number);
   };
-  let users: Promise<boolean> | undefined;
+  const newest = async () => (await revisions()).reduce((last, revision) => Math.max(last, revision), 0);
+  /** Removes what was replaced long before `written`, which was written now. */
+  const tidy = async (written: number) => {
+    const now = (await stat(path(written))).mtimeMs;
+    const all = (await revisions()).filter((revision) => revision <= written).sort((a, b) => a - b);
+    for (let at = 0; at + 1 < all.length && at < REMOVED; at += 1) {
+      if (now - (await stat(path(all[at + 1]!))).mtimeMs < REPLACED) return;
+      await unlink(path(all[at]!));
+    }
+  };
+  const registered = once(async () => {
+    await present();
+    return register(directory);
+  });
+  let asked = false;
   return {
     async load() {
-      await (users ??= register(directory, present()));
-      const at = performance.now();
+      await registered();
+      const at = clocks();
       for (;;) {
         const revision = await newest();
         if (revision === 0) {
@@ -76,8 +79,8 @@ export function fileStore(directory: string, { sync = true }: FileStoreOptions =
     },
     async swap(expected, bytes) {
       const revision = Number(expected ?? 0);
-      const at = read.revision === revision ? read.at : -Infinity;
-      const isFresh = () => performance.now() - at < FRESH;
+      const { at } = read.revision === revision ? read : { at: [-Infinity] };
+      const isFresh = () => clocks().every((now, clock) => Math.abs(now - (at[clock] ?? -Infinity)) < FRESH);
       if (!isFresh()) return false;
       await present();
       const aside = join(directory, `part-${pid}-${(parts += 1)}-${Math.random().toString(36).slice(2)}`);
@@ -93,32 +96,55 @@ export function fileStore(directory: string, { sync = true }: FileStoreOptions =
         // Who slept for so long here cannot tell whether it was written over what others have done.
         if (!isFresh()) throw new Error("the store was too slow");
         if (sync) await synced(directory);
+        // It is written, whatever is left lying about.
+        await tidy(revision + 1).catch(() => {});
         return true;
       } finally {
         await unlink(aside).catch(gone);
       }
     },
     async alone() {
-      const alone = await (users ??= register(directory, present()));
-      users = Promise.resolve(false);
-      return alone;
+      const alone = await registered();
+      const first = !asked;
+      asked = true;
+      return alone && first;
     },
   };
 }
 
+/** Does something once, or again if it failed. */
+function once<T>(work: () => Promise<T>): () => Promise<T> {
+  let done: Promise<T> | undefined;
+  return () =>
+    (done ??= work().catch((error: unknown) => {
+      done = undefined;
+      throw error;
+    }));
+}
+
+/** One that does not jump, and one that does not stand still while the machine sleeps. */
+function clocks(): number[] {
+  return [performance.now(), Date.now()];
+}
+
 /** Says that this process uses the folder; whether no other does. */
-async function register(directory: string, present: Promise<unknown>): Promise<boolean> {
-  await present;
+async function register(directory: string): Promise<boolean> {
   const here = `user-${encodeURIComponent(hostname())}-`;
   const mine = `${here}${pid}-${await started(pid)}-${Math.random().toString(36).slice(2)}`;
-  await writeFile(join(directory, mine), String(Date.now()), { mode: 0o600 });
-  let alone = true;
-  for (const name of await readdir(directory)) {
-    if (!name.startsWith("user-") || name === mine) continue;
-    if (await lives(directory, name, here)) alone = false;
-    else await unlink(join(directory, name)).catch(gone);
+  try {
+    await writeFile(join(directory, mine), String(Date.now()), { mode: 0o600 });
+    let alone = true;
+    for (const name of await readdir(directory)) {
+      if (!name.startsWith("user-") || name === mine) continue;
+      if (await lives(directory, name, here)) alone = false;
+      else await unlink(join(directory, name)).catch(gone);
+    }
+    return alone;
+  } catch (error) {
+    // It would be somebody else to the next attempt.
+    await unlink(join(directory, mine)).catch(() => {});
+    throw error;
   }
-  return alone;
 }
 
 async function lives(directory: string, name: string, here: string): Promise<boolean> {
