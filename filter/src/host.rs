@@ -100,7 +100,7 @@ impl<P: Proxy> Host for World<P> {
     fn event(&self, event: &Event<'_>) {
         match *event {
             Event::Exchange { route, decision } => self.count(|name| {
-                ["farebox_exchanges_total.route.", route, ".decision.", decision].map(|part| name.push_str(part));
+                name.extend(["farebox_exchanges_total.route.", route, ".decision.", decision]);
             }),
             Event::Callout { kind, outcome, millis } => {
                 self.count(|name| {
