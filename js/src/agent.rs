@@ -33,6 +33,7 @@ pub struct Agent {
     outside: Outside,
     hand: Hand,
     ring: Ring,
+    blobs: Blobs,
 }
 
 impl Drop for Agent {
@@ -87,8 +88,15 @@ impl Agent {
         };
         let outside = Outside { clock, hears, policy: Rc::new(RefCell::new(policy.clone())) };
         let hand = Hand { key: signs, outside: outside.clone() };
-        let core = Core::new(policy, purse.clone(), outside.clone(), Blobs, hand.clone()).with_holder(ring.clone());
-        Ok(Self { core: RefCell::new(Rc::new(core)), purse, outside, hand, ring })
+        let blobs = Blobs::default();
+        let core = Core::new(policy, purse.clone(), outside.clone(), blobs.clone(), hand.clone());
+        let core = core.with_holder(ring.clone());
+        Ok(Self { core: RefCell::new(Rc::new(core)), purse, outside, hand, ring, blobs })
+    }
+
+    /// Says that a call cannot go on while another one runs: they do not wait for one another then.
+    pub fn stand_apart(&self) {
+        self.blobs.apart.set(true);
     }
 
     /// Addresses of the accounts, preferred one first.
@@ -276,7 +284,7 @@ impl Agent {
 
     /// The same agent under another policy.
     fn another(&self, policy: Policy) -> Buyer {
-        Core::new(policy, self.purse.clone(), self.outside.clone(), Blobs, self.hand.clone())
+        Core::new(policy, self.purse.clone(), self.outside.clone(), self.blobs.clone(), self.hand.clone())
             .with_holder(self.ring.clone())
     }
 

@@ -2,7 +2,7 @@
 
 use super::counters::Counters;
 use super::policy::Policy;
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -26,6 +26,12 @@ pub trait Store {
     /// # Errors
     /// [`StoreFailed`] if it failed, whether it was written or not.
     fn swap(&self, expected: Option<Self::Version>, bytes: Vec<u8>) -> impl Future<Output = Result<bool, StoreFailed>>;
+
+    /// Whether calls of one process may wait for one another, so that they do not overtake each other here. Not where a
+    /// call can go on only within its own request.
+    fn takes_turns(&self) -> bool {
+        true
+    }
 }
 
 /// What a store keeps.
@@ -76,6 +82,11 @@ impl<S: Store> Kept<S> {
         })
     }
 
+    /// One of `turns`, if the store takes them.
+    pub(super) async fn turn<'t>(&self, turns: &'t Turns) -> Option<Turn<'t>> {
+        if self.store.takes_turns() { Some(turns.take().await) } else { None }
+    }
+
     /// Changes the counters; `change` may run more than once, on what others have left.
     pub(super) async fn change<T>(
         &self,
@@ -83,7 +94,7 @@ impl<S: Store> Kept<S> {
         now: u64,
         change: impl Fn(&mut Counters) -> T,
     ) -> Result<T, StoreFailed> {
-        let _turn = self.turns.take().await;
+        let _turn = self.turn(&self.turns).await;
         for _ in 0..ATTEMPTS {
             let floor = self.revision.get();
             let (mut counters, version) = match self.store.load().await? {
@@ -101,7 +112,7 @@ impl<S: Store> Kept<S> {
 
     /// Writes the first counters; `false` if there are some. Those that were only found to be missing are none.
     pub(super) async fn begin(&self, policy: &Policy, now: u64) -> Result<bool, StoreFailed> {
-        let _turn = self.turns.take().await;
+        let _turn = self.turn(&self.turns).await;
         let Some(blob) = self.store.load().await? else {
             let mut counters = Counters::begin(policy, now).after(self.revision.get());
             return self.store.swap(None, counters.encode()).await;

@@ -95,8 +95,11 @@ impl World for Outside {
 }
 
 /// The store of the call.
-#[derive(Clone, Copy)]
-pub(super) struct Blobs;
+#[derive(Clone, Default)]
+pub(super) struct Blobs {
+    /// Whether a call cannot go on while another one runs.
+    pub(super) apart: Rc<Cell<bool>>,
+}
 
 impl Store for Blobs {
     type Version = String;
@@ -119,6 +122,10 @@ impl Store for Blobs {
         let (id, promise) = executor::promise();
         call.swap(id, expected, bytes);
         promise.await.ok().and_then(|written| written.as_bool()).ok_or(StoreFailed)
+    }
+
+    fn takes_turns(&self) -> bool {
+        !self.apart.get()
     }
 }
 

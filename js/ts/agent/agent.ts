@@ -364,6 +364,8 @@ class Buyer implements Agent {
       else if (holder !== undefined) this.#holder = JSON.stringify(await holder.jwk());
       const policy = this.#policy;
       inner = enter((wasm) => new wasm.Agent(policy, accounts, secret, this.#holder, holderSecret, clock, hears));
+      // In workers, what belongs to one request is not touched while another runs.
+      if (platform.waitUntil !== undefined) inner.stand_apart();
     } catch (error) {
       throw policyFailure(error);
     } finally {

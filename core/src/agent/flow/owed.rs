@@ -75,7 +75,7 @@ impl<W: World, S: Store, K: Signer, H: Holder> Agent<W, S, K, H> {
     /// If the store failed.
     pub async fn tidy(&self) -> Result<(), StoreFailed> {
         // What one call is writing, others must find written.
-        let _turn = self.tidying.take().await;
+        let _turn = self.kept.turn(&self.tidying).await;
         loop {
             let Some(owed) = self.owed.borrow_mut().pop() else { return Ok(()) };
             let debt = Debt::new(&self.owed, owed.clone());

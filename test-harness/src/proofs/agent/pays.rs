@@ -1,18 +1,19 @@
 //! The agent pays, unmodified, whoever sells by x402.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::super::{add_routes, plan};
-use crate::Stack;
 use crate::accounts::{BUYER, OTHER_BUYER, PAYEE};
 use crate::agent::{Agent, Agents, Plan, Seller, policy};
 use crate::chain::{Chain, NETWORK};
 use crate::stack::{fault_policy, priced, test_policy};
 use crate::tools::WorkerTools;
 use crate::workerd::WorkerStack;
+use crate::{Stack, scenario};
 
 /// Atomic units of $0.01.
 const CENT: u128 = 10_000;
@@ -55,6 +56,13 @@ impl Payments {
 pub async fn gate_in_envoy(agents: &Agents<'_>, filter: &Path, env: &[(String, String)]) -> Result<(Payments, Stack)> {
     let stack = Stack::start(agents.tools, plan(filter, ways, env)).await?;
     stack.chain.approve_permit2(BUYER.address, u128::MAX).await?;
+    // `upto` is offered once the gate knows who settles it.
+    for _ in 0..100 {
+        if scenario::request("GET", &stack.url("/metered"), &[]).await?.status == 402 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let agent = start(agents, &stack.origin).await?;
     let mut figures = Payments::default();
     for (what, path, costs) in [
