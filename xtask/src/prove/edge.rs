@@ -20,9 +20,9 @@ pub(super) const CLAIMS: &[(u32, &[&str])] = &[
 ];
 
 /// How much longer a paid call may take than through `@x402/hono`, whose ledger is nothing.
-const PAID_RATIO: f64 = 2.5;
+const PAID_RATIO: f64 = 2.8;
 /// How much of a paid call through `@x402/hono` a call with a token may take.
-const TOKEN_RATIO: f64 = 1.0;
+const TOKEN_RATIO: f64 = 1.2;
 
 pub(super) async fn claim(id: u32, subject: &Subject) -> Result<Finding> {
     let workers = subject.tools.workers(&|step| eprintln!("· {step}"))?;
