@@ -596,7 +596,9 @@ pub async fn million(tools: &Tools, probe: &Path, env: &[(String, String)], entr
                     (_, 200) => {}
                     _ => figures.complaints.push(got.body.chars().take(200).collect()),
                 }
-                ensure!(figures.complaints.len() < 10, "{:?}", figures.complaints);
+                if figures.complaints.len() >= 10 {
+                    return Ok(figures);
+                }
             }
         }
         figures.allocated.push(allocated(&stack).await?);
