@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::accounts::{BUYER, PAYEE};
@@ -105,6 +105,21 @@ impl Got {
 pub async fn send(stack: &Scene, method: &str, path: &str, payment: Option<&str>) -> Result<Got> {
     let payment = payment.map(|payment| ("payment-signature", payment));
     request(method, &stack.url(path), payment.as_slice()).await
+}
+
+/// Waits until something is offered at `url`: `upto` is once the gate knows who settles it, which takes longer where the
+/// facilitator was not there at first.
+///
+/// # Errors
+/// If nothing is after half a minute, or nobody answers.
+pub async fn offered(url: &str) -> Result<()> {
+    for _ in 0..300 {
+        if request("GET", url, &[]).await?.status == 402 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("nothing is offered at {url}")
 }
 
 /// Sends a request with these headers.

@@ -105,6 +105,7 @@ fn policy(origin: &str) -> Value {
 pub async fn clients(tools: &Tools, filter: &Path, env: &[(String, String)]) -> Result<Figures> {
     let stack = Stack::start(tools, plan(filter, policy, env)).await?;
     stack.chain.approve_permit2(BUYER.address, u128::MAX).await?;
+    crate::scenario::offered(&stack.url("/metered")).await?;
     let mut rows = Vec::new();
     for client in Client::ALL {
         let ways: &[Way] = if client.reads(2) { &[EIP3009, PERMIT2, UPTO] } else { &[V1] };

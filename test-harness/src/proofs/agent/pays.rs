@@ -1,7 +1,6 @@
 //! The agent pays, unmodified, whoever sells by x402.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -56,13 +55,7 @@ impl Payments {
 pub async fn gate_in_envoy(agents: &Agents<'_>, filter: &Path, env: &[(String, String)]) -> Result<(Payments, Stack)> {
     let stack = Stack::start(agents.tools, plan(filter, ways, env)).await?;
     stack.chain.approve_permit2(BUYER.address, u128::MAX).await?;
-    // `upto` is offered once the gate knows who settles it.
-    for _ in 0..100 {
-        if scenario::request("GET", &stack.url("/metered"), &[]).await?.status == 402 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    scenario::offered(&stack.url("/metered")).await?;
     let agent = start(agents, &stack.origin).await?;
     let mut figures = Payments::default();
     for (what, path, costs) in [
