@@ -4,11 +4,11 @@
 //! and one of them could use it up for the others.
 
 use super::Gate;
+use crate::crypto::siphash;
 use crate::host::Host;
 use crate::policy::Limits;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::hash::Hasher;
 use std::rc::Rc;
 
 /// The limits of one worker.
@@ -186,7 +186,7 @@ impl Rate {
         let mut room = false;
         let mut rows = self.rows.borrow_mut();
         for (row, key) in rows.iter_mut().zip(keys) {
-            let place = usize::try_from(hash(*key, name) % CELLS as u64).unwrap_or(0);
+            let place = usize::try_from(siphash(*key, name.as_bytes()) % CELLS as u64).unwrap_or(0);
             let Some(cell) = row.get_mut(place) else { continue };
             let start = (*cell).max(now);
             if start.saturating_sub(now).saturating_add(self.each) <= self.burst {
@@ -198,13 +198,6 @@ impl Rate {
         }
         room
     }
-}
-
-#[allow(deprecated)] // The one keyed hash of the standard library; its successor's keys are no secret in every build.
-fn hash([low, high]: [u64; 2], name: &str) -> u64 {
-    let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
-    hasher.write(name.as_bytes());
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -234,7 +227,6 @@ mod tests {
         let keys = rates.each_ref().map(|rate| *rate.keys(&host).unwrap());
         assert_ne!(keys[0], keys[1]);
         assert_eq!(rates[0].keys(&host), Some(&keys[0]), "and stays there");
-        assert_ne!(super::hash([1, 2], "a"), super::hash([1, 3], "a"));
     }
 
     #[test]
